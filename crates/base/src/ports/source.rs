@@ -1,0 +1,160 @@
+//! The source port: what a job saves. A source expands to targets; a target yields one or more artefacts, pushed
+//! into a [`Sink`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::entry::IndexEntry;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Set when the run is to end early. Checked between blocks.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn from_flag(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Fails with [`ErrorKind::Cancelled`] once cancelled.
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() {
+            Err(Error::new(ErrorKind::Cancelled, "the run was cancelled"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// One path or one database that a source expands to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Short name for messages and selection (`site1`, `x___y`), safe text.
+    pub name: String,
+    /// Directory below `backup_dir` (`site1`, `x/y`); may be empty. Made safe.
+    pub part: String,
+    /// First part of the file name. Made safe.
+    pub file_stem: String,
+    /// Extension without compression suffix: `tar`, `sql`.
+    pub extension: String,
+    /// What it is, exactly: the absolute path (percent-escaped where not UTF-8) or the database.
+    pub root: String,
+}
+
+/// One stored object of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artefact {
+    /// Whether index entries will come.
+    pub has_index: bool,
+    /// Upper guess of the plain size, if there is one.
+    pub expected_bytes: Option<u64>,
+}
+
+/// Takes the bytes of one target.
+pub trait Sink {
+    /// Begins an artefact; the one before, if any, is complete.
+    fn begin(&mut self, artefact: Artefact) -> Result<()>;
+
+    /// Appends plain bytes. Fails when nobody takes them any more.
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Says that here is a good place to end a compression frame.
+    fn cut_here(&mut self) -> Result<()>;
+
+    /// Adds a line to the index; entries come in the order of [`crate::entry::path_order`].
+    fn entry(&mut self, entry: &IndexEntry) -> Result<()>;
+}
+
+/// Why something is missing from a backup, or is worth a note.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NoteKind {
+    /// Could not be read at all; not in the backup.
+    Unreadable,
+    /// Became shorter or failed while read; filled with zeros.
+    Gap,
+    /// Changed while read.
+    Racy,
+    /// Was gone when it was to be read.
+    Vanished,
+    /// A socket.
+    Socket,
+    /// On another file system, or a cache directory, left out because the configuration says so.
+    LeftOut,
+}
+
+impl NoteKind {
+    /// Whether the backup is incomplete because of it.
+    pub fn is_gap(self) -> bool {
+        matches!(self, Self::Unreadable | Self::Gap)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Gap => "gap",
+            Self::Racy => "racy",
+            Self::Vanished => "vanished",
+            Self::Socket => "socket",
+            Self::LeftOut => "left_out",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    pub kind: NoteKind,
+    /// Printable, escaped path.
+    pub path: String,
+    pub reason: String,
+}
+
+/// What a dump says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DumpReport {
+    /// Counts per kind; complete even where `notes` was cut.
+    pub counts: std::collections::BTreeMap<NoteKind, u64>,
+    /// The first notes, at most [`DumpReport::MAX_NOTES`].
+    pub notes: Vec<Note>,
+    pub files: u64,
+    pub dirs: u64,
+}
+
+impl DumpReport {
+    pub const MAX_NOTES: usize = 200;
+
+    pub fn note(&mut self, kind: NoteKind, path: impl Into<String>, reason: impl Into<String>) {
+        *self.counts.entry(kind).or_default() += 1;
+        if self.notes.len() < Self::MAX_NOTES {
+            self.notes.push(Note { kind, path: path.into(), reason: reason.into() });
+        }
+    }
+
+    /// Number of entries that are missing or damaged.
+    pub fn gaps(&self) -> u64 {
+        self.counts.iter().filter(|(k, _)| k.is_gap()).map(|(_, n)| n).sum()
+    }
+}
+
+/// What a job saves: one entry of `sources`.
+pub trait Source: Send {
+    /// Expands to targets, in configuration order. A pattern without a match is an `Err` in the list.
+    fn targets(&self) -> Result<Vec<Result<Target>>>;
+
+    /// Rehearses what the dump needs (the directory opens, the server answers), changing nothing.
+    fn probe(&self, target: &Target) -> Result<()>;
+
+    /// Saves the target. What single entries suffered is in the report; `Err` means that the artefact is torn.
+    fn dump(&self, target: &Target, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport>;
+}

@@ -1,0 +1,124 @@
+//! One job.
+
+use super::storage::StorageSpec;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobKind {
+    DescFiles,
+    IncFiles,
+    Mysql,
+    MysqlXtrabackup,
+    MariadbBackup,
+    Postgresql,
+    PostgresqlBasebackup,
+    Mongodb,
+    Redis,
+    External,
+}
+
+impl JobKind {
+    pub const ALL: [Self; 10] = [
+        Self::DescFiles,
+        Self::IncFiles,
+        Self::Mysql,
+        Self::MysqlXtrabackup,
+        Self::MariadbBackup,
+        Self::Postgresql,
+        Self::PostgresqlBasebackup,
+        Self::Mongodb,
+        Self::Redis,
+        Self::External,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DescFiles => "desc_files",
+            Self::IncFiles => "inc_files",
+            Self::Mysql => "mysql",
+            Self::MysqlXtrabackup => "mysql_xtrabackup",
+            Self::MariadbBackup => "mariadb_backup",
+            Self::Postgresql => "postgresql",
+            Self::PostgresqlBasebackup => "postgresql_basebackup",
+            Self::Mongodb => "mongodb",
+            Self::Redis => "redis",
+            Self::External => "external",
+        }
+    }
+
+    /// The group a job starts with: `files`, `databases` or `external`.
+    pub fn group(self) -> &'static str {
+        match self {
+            Self::DescFiles | Self::IncFiles => "files",
+            Self::External => "external",
+            _ => "databases",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    None,
+    /// Level 1 to 12.
+    Gzip(u8),
+    /// Level 1 to 19.
+    Zstd(u8),
+}
+
+impl Compression {
+    pub const GZIP_DEFAULT: Self = Self::Gzip(6);
+
+    /// What the file name gets: ``, `.gz`, `.zst`.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Gzip(_) => ".gz",
+            Self::Zstd(_) => ".zst",
+        }
+    }
+}
+
+/// When old backups go (`rotation`, `safety_backup`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Rotation {
+    #[default]
+    Auto,
+    Before,
+    After,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesSource {
+    /// Globs as written.
+    pub targets: Vec<String>,
+    /// Relative to every target, or absolute; globs, `**`.
+    pub excludes: Vec<String>,
+    pub one_file_system: bool,
+    pub exclude_caches: bool,
+    /// A directory with an entry of one of these names is saved without its content.
+    pub exclude_if_present: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceSpec {
+    Files(FilesSource),
+    /// Read and validated; this build cannot run it yet.
+    Later,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceEntry {
+    /// Place in `sources`, from 0.
+    pub index: usize,
+    pub spec: SourceSpec,
+    pub compression: Compression,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSpec {
+    pub name: String,
+    pub kind: JobKind,
+    pub tmp_dir: Option<String>,
+    pub sources: Vec<SourceEntry>,
+    pub storages: Vec<StorageSpec>,
+    pub rotation: Rotation,
+}
