@@ -1,0 +1,163 @@
+//! One artefact through the pipeline: takes plain bytes as a [`Sink`], compresses, digests, fans out, and brings
+//! the storages' staged (complete, unpublished) objects back together with what was seen on the way.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::thread;
+
+use nxs_archive::frames::{Codec, FrameRecord, FrameWriter};
+use nxs_archive::index::IndexWriter;
+use nxs_base::entry::IndexEntry;
+use nxs_base::error::{Error, ErrorKind, Result};
+use nxs_base::ports::source::{Artefact, Cancel, DumpReport, Sink, Source, Target};
+use nxs_base::ports::storage::{ObjectKey, PartTag, Pending, Storage};
+
+use super::digest::{Digest, Digests};
+use super::fanout::{self, FanOut, LaneReader, POOL_BYTES};
+
+/// Plain bytes between two progress reports.
+const PROGRESS_STEP: u64 = 4 << 20;
+
+/// Where a copy goes.
+pub struct Lane {
+    pub storage: Arc<dyn Storage>,
+    pub key: ObjectKey,
+}
+
+/// What came out of the pipeline for one artefact.
+pub struct Passed {
+    pub plain_bytes: u64,
+    pub archive: Digests,
+    pub frames: Vec<FrameRecord>,
+    /// Index under construction, where the artefact has one.
+    pub index: Option<IndexWriter>,
+    pub dump: DumpReport,
+    /// One per lane, in order.
+    pub staged: Vec<Result<Box<dyn Pending>>>,
+}
+
+struct PipeSink<'a> {
+    frames: Option<FrameWriter<Out>>,
+    index: Option<IndexWriter>,
+    plain_bytes: u64,
+    reported_bytes: u64,
+    begun: bool,
+    cancel: &'a Cancel,
+    progress: &'a dyn Fn(u64),
+}
+
+struct OutState {
+    fan: FanOut,
+    digest: Digest,
+}
+
+type Out = Box<dyn FnMut(&[u8]) -> Result<()> + Send>;
+
+impl Sink for PipeSink<'_> {
+    fn begin(&mut self, artefact: Artefact) -> Result<()> {
+        if self.begun {
+            return Err(Error::new(ErrorKind::Unsupported, "a second artefact of one target"));
+        }
+        self.begun = true;
+        if !artefact.has_index {
+            self.index = None;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.plain_bytes += bytes.len() as u64;
+        if self.plain_bytes - self.reported_bytes >= PROGRESS_STEP {
+            self.reported_bytes = self.plain_bytes;
+            self.cancel.check()?;
+            (self.progress)(self.plain_bytes);
+        }
+        match &mut self.frames {
+            Some(frames) => frames.write(bytes),
+            None => Err(Error::new(ErrorKind::Invalid, "bytes after the end of the artefact")),
+        }
+    }
+
+    fn cut_here(&mut self) -> Result<()> {
+        self.frames.as_mut().map_or(Ok(()), FrameWriter::cut_here)
+    }
+
+    fn entry(&mut self, entry: &IndexEntry) -> Result<()> {
+        self.index.as_mut().map_or(Ok(()), |index| index.push(entry))
+    }
+}
+
+/// Settings of one passage.
+pub struct Passage<'a> {
+    pub lanes: &'a [Lane],
+    pub tag: &'a PartTag,
+    pub codec: Codec,
+    pub workers: usize,
+    /// An empty index to fill; dropped when the artefact has none.
+    pub index: IndexWriter,
+    pub cancel: &'a Cancel,
+    /// Gets the plain bytes so far.
+    pub progress: &'a dyn Fn(u64),
+}
+
+/// Dumps `target` of `source` through the pipeline into staged objects, reading the source once.
+/// `Err` means that the source (or every storage) failed and nothing is left staged; a single storage's failure
+/// is in [`Passed::staged`].
+pub fn pass(source: &dyn Source, target: &Target, passage: Passage<'_>) -> Result<Passed> {
+    let (fan, readers) = fanout::open(passage.lanes.len(), POOL_BYTES);
+    thread::scope(|scope| {
+        let threads: Vec<_> = passage
+            .lanes
+            .iter()
+            .zip(readers)
+            .map(|(lane, reader)| {
+                let tag = passage.tag;
+                scope.spawn(move || stage_lane(lane, tag, reader))
+            })
+            .collect();
+
+        let made = make(source, target, fan, &passage.codec, passage.workers, passage.index, &passage);
+        let staged: Vec<Result<Box<dyn Pending>>> = threads
+            .into_iter()
+            .map(|t| {
+                t.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "the storage's thread panicked")))
+            })
+            .collect();
+        match made {
+            Ok(made) => Ok(Passed { staged, ..made }),
+            Err(error) => {
+                // When no storage took the bytes, the storages know why.
+                if error.kind() != ErrorKind::Cancelled
+                    && staged.iter().all(Result::is_err)
+                    && staged.iter().any(|s| s.as_ref().is_err_and(|e| e.kind() != ErrorKind::Cancelled))
+                {
+                    return Ok(Passed {
+                        plain_bytes: 0,
+                        archive: Digest::default().finish(),
+                        frames: Vec::new(),
+                        index: None,
+                        dump: DumpReport::default(),
+                        staged,
+                    });
+                }
+                Err(error)
+            }
+        }
+    })
+}
+
+fn stage_lane(lane: &Lane, tag: &PartTag, mut reader: LaneReader) -> Result<Box<dyn Pending>> {
+    lane.storage.stage(&lane.key, tag, &mut reader as &mut dyn Read)
+}
+
+fn make(
+    source: &dyn Source,
+    target: &Target,
+    fan: FanOut,
+    codec: &Codec,
+    workers: usize,
+    index: IndexWriter,
+    passage: &Passage<'_>,
+) -> Result<Passed> {
+    unimplemented_until_frames(source, target, fan, codec, workers, index, passage)
+}
