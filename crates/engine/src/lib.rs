@@ -2,3 +2,4 @@
 //! only through the ports of `nxs-base`; knows none of them by name, reads no configuration, prints nothing.
 
 pub mod pipeline;
+pub mod restore;
