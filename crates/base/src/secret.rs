@@ -19,3 +19,16 @@ impl std::fmt::Debug for Secret {
         f.write_str("***")
     }
 }
+
+/// Where a secret comes from. Configuration holds these; whoever needs the value resolves it on first use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretRef {
+    /// The value stands in the configuration itself.
+    Literal(Secret),
+    /// Name of an environment variable (`ENV:NAME`).
+    Env(String),
+    /// Absolute path of a file whose content, without the last line break, is the value (`FILE:/path`).
+    File(String),
+    /// Shell command whose standard output, without the last line break, is the value (`CMD:command`).
+    Cmd(String),
+}

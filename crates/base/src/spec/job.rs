@@ -86,6 +86,16 @@ pub enum Rotation {
     After,
 }
 
+/// How many enabled storages must hold a copy for the job to count as done (`require`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Require {
+    #[default]
+    All,
+    Any,
+    /// At least 1.
+    AtLeast(u32),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesSource {
     /// Globs as written.
@@ -121,4 +131,5 @@ pub struct JobSpec {
     pub sources: Vec<SourceEntry>,
     pub storages: Vec<StorageSpec>,
     pub rotation: Rotation,
+    pub require: Require,
 }

@@ -4,6 +4,6 @@ pub mod job;
 pub mod main;
 pub mod storage;
 
-pub use job::{Compression, FilesSource, JobKind, JobSpec, Rotation, SourceSpec};
-pub use main::{MainSpec, RunSpec};
+pub use job::{Compression, FilesSource, JobKind, JobSpec, Require, Rotation, SourceEntry, SourceSpec};
+pub use main::{IoNice, MainSpec, RunSpec};
 pub use storage::{Retention, StorageKind, StorageSpec};
