@@ -1,0 +1,328 @@
+//! Work beneath a directory that others may change at the same time, without ever being led out of it: no symbolic
+//! link is followed, `..` is refused. For restores, and for opening what a walk found.
+//!
+//! A directory is opened once ([`Root::dir`]); everything in it is then done relative to its descriptor, with single
+//! names. Keeping descriptors is the caller's affair. Rule: `openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+//! RESOLVE_NO_MAGICLINKS`; kernels without it get one `openat(O_NOFOLLOW)` per component, which is as strict.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use nxs_base::entry::{EntryKind, FileTime, Meta};
+use nxs_base::{Error, ErrorKind, Result};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, Uid,
+    XattrFlags,
+};
+use rustix::io::Errno;
+
+use crate::{file_read, fsx, meta};
+
+/// Directories on the way are made with this mode; their own is set when they are restored themselves.
+const NEW_DIR_MODE: Mode = Mode::RWXU;
+
+/// The directory beneath which everything stays.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens the directory; links in `path` itself are followed, they are the user's choice.
+    pub fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
+            Error::io(format!("cannot open the directory `{}`", fsx::show_path(path)), e.into())
+        })?;
+        Ok(Self { fd, path: path.to_path_buf() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the directory `rel` (`a/b`; empty is the root itself), of any length. With `create`, missing ones are
+    /// made with mode 0700. [`ErrorKind::Denied`] if a component is a link, [`ErrorKind::Invalid`] for `..`, `.`,
+    /// empty components and NUL.
+    pub fn dir(&self, rel: &[u8], create: bool) -> Result<OwnedFd> {
+        check(rel)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = match open_beneath(self.fd.as_fd(), rel, flags) {
+            Err(Errno::NOENT) if create => make_dirs(self.fd.as_fd(), rel, flags),
+            other => other,
+        };
+        opened.map_err(|e| self.error("open the directory", rel, e))
+    }
+
+    /// Opens the file `rel` for reading, of whatever kind it is, without waiting and without changing its access
+    /// time where that is allowed.
+    pub fn open_file(&self, rel: &[u8]) -> Result<File> {
+        check(rel)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let opened = match open_beneath(self.fd.as_fd(), rel, flags | OFlags::NOATIME) {
+            Err(Errno::PERM) => open_beneath(self.fd.as_fd(), rel, flags),
+            other => other,
+        };
+        opened.map(File::from).map_err(|e| self.error("open", rel, e))
+    }
+
+    fn error(&self, what: &str, rel: &[u8], errno: Errno) -> Error {
+        let message = format!("cannot {what} `{}/{}`", fsx::show_path(&self.path), fsx::show(rel));
+        match errno {
+            Errno::LOOP | Errno::XDEV => {
+                Error::new(ErrorKind::Denied, format!("{message}: a symbolic link leads elsewhere"))
+            }
+            e => Error::io(message, e.into()),
+        }
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Makes and opens for writing a new file; [`ErrorKind::Exists`] if there is anything of that name, a link included.
+/// The mode is taken as it is only after [`set_mode`]: this one goes through the umask.
+pub fn create_file(dir: impl AsFd, name: &[u8], mode: u32) -> Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, single(name)?, flags, perm(mode))
+        .map(File::from)
+        .map_err(|e| tried("create", name, e))
+}
+
+/// Opens an existing file for reading, without following a link and without waiting.
+pub fn open_file(dir: impl AsFd, name: &[u8]) -> Result<File> {
+    file_read::open_noatime_at(dir, fsx::as_path(single(name)?)).map_err(|e| tried("open", name, e))
+}
+
+/// Makes a directory; never replaces.
+pub fn make_dir(dir: impl AsFd, name: &[u8], mode: u32) -> Result<()> {
+    rustix::fs::mkdirat(dir, single(name)?, perm(mode)).map_err(|e| tried("make the directory", name, e))
+}
+
+/// Makes a symbolic link that says `target` (any bytes, never resolved here); never replaces.
+pub fn symlink(dir: impl AsFd, name: &[u8], target: &[u8]) -> Result<()> {
+    let target = CString::new(target).map_err(|_| invalid(target))?;
+    rustix::fs::symlinkat(target, dir, single(name)?).map_err(|e| tried("make the link", name, e))
+}
+
+/// Makes `new` a further name of the file `old`; never replaces, never follows.
+pub fn link(old_dir: impl AsFd, old: &[u8], new_dir: impl AsFd, new: &[u8]) -> Result<()> {
+    rustix::fs::linkat(old_dir, single(old)?, new_dir, single(new)?, AtFlags::empty())
+        .map_err(|e| tried("make the hard link", new, e))
+}
+
+/// Moves within or between directories, replacing what is no directory.
+pub fn rename(old_dir: impl AsFd, old: &[u8], new_dir: impl AsFd, new: &[u8]) -> Result<()> {
+    rustix::fs::renameat(old_dir, single(old)?, new_dir, single(new)?).map_err(|e| tried("move", old, e))
+}
+
+/// Makes a FIFO; never replaces.
+pub fn make_fifo(dir: impl AsFd, name: &[u8], mode: u32) -> Result<()> {
+    rustix::fs::mknodat(dir, single(name)?, FileType::Fifo, perm(mode), 0)
+        .map_err(|e| tried("make the fifo", name, e))
+}
+
+/// Makes the device (or FIFO) that `meta` describes, with its permission bits; [`ErrorKind::Invalid`] for other kinds.
+pub fn make_node(dir: impl AsFd, name: &[u8], meta: &Meta) -> Result<()> {
+    let file_type = match meta.kind {
+        EntryKind::CharDevice => FileType::CharacterDevice,
+        EntryKind::BlockDevice => FileType::BlockDevice,
+        EntryKind::Fifo => return make_fifo(dir, name, meta.mode),
+        _ => return Err(Error::new(ErrorKind::Invalid, format!("`{}` is no device", fsx::show(name)))),
+    };
+    let device = rustix::fs::makedev(meta.rdev_major, meta.rdev_minor);
+    rustix::fs::mknodat(dir, single(name)?, file_type, perm(meta.mode), device)
+        .map_err(|e| tried("make the device", name, e))
+}
+
+/// Sets owner and group of the name itself, also of a link. Clears set-id bits: set the mode afterwards.
+pub fn set_owner(dir: impl AsFd, name: &[u8], uid: u32, gid: u32) -> Result<()> {
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(Error::new(ErrorKind::Invalid, format!("`{}` is no user or group", u32::MAX)));
+    }
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::fs::chownat(dir, single(name)?, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|e| tried("set the owner of", name, e))
+}
+
+/// Sets all permission bits. A link is refused ([`ErrorKind::Denied`]): it has none, and is not followed.
+pub fn set_mode(dir: impl AsFd, name: &[u8], mode: u32) -> Result<()> {
+    let failed = |e| tried("set the mode of", name, e);
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, single(name)?, flags, Mode::empty()).map_err(failed)?;
+    if meta::from_stat(&rustix::fs::fstat(&fd).map_err(failed)?).0.kind == EntryKind::Symlink {
+        return Err(Error::new(ErrorKind::Denied, format!("`{}` is a symbolic link", fsx::show(name))));
+    }
+    // The magic link leads to the very inode that was opened, whatever the name means by now.
+    rustix::fs::chmodat(CWD, format!("/proc/self/fd/{}", fd.as_raw_fd()), perm(mode), AtFlags::empty())
+        .map_err(failed)
+}
+
+/// Sets all permission bits of an open file.
+pub fn set_mode_fd(fd: impl AsFd, mode: u32) -> Result<()> {
+    rustix::fs::fchmod(fd, perm(mode)).map_err(|e| Error::io("cannot set the mode of an open file", e.into()))
+}
+
+/// Sets the modification time of the name itself, also of a link; the access time stays.
+pub fn set_mtime(dir: impl AsFd, name: &[u8], mtime: FileTime) -> Result<()> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: mtime.sec, tv_nsec: i64::from(mtime.nsec.min(999_999_999)) },
+    };
+    rustix::fs::utimensat(dir, single(name)?, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|e| tried("set the time of", name, e))
+}
+
+/// Sets an extended attribute of the name itself, also of a link, replacing its value.
+pub fn set_xattr(dir: impl AsFd, name: &[u8], attribute: &[u8], value: &[u8]) -> Result<()> {
+    let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
+    path.extend_from_slice(single(name)?);
+    rustix::fs::lsetxattr(path, attribute, value, XattrFlags::empty()).map_err(|e| {
+        let what = format!("set the attribute `{}` of", fsx::show(attribute));
+        tried(&what, name, e)
+    })
+}
+
+/// Sets an extended attribute of an open file.
+pub fn set_xattr_fd(fd: impl AsFd, attribute: &[u8], value: &[u8]) -> Result<()> {
+    rustix::fs::fsetxattr(fd, attribute, value, XattrFlags::empty()).map_err(|e| {
+        Error::io(format!("cannot set the attribute `{}` of an open file", fsx::show(attribute)), e.into())
+    })
+}
+
+/// Removes a name that is no directory.
+pub fn remove_file(dir: impl AsFd, name: &[u8]) -> Result<()> {
+    rustix::fs::unlinkat(dir, single(name)?, AtFlags::empty()).map_err(|e| tried("remove", name, e))
+}
+
+/// Removes an empty directory.
+pub fn remove_dir(dir: impl AsFd, name: &[u8]) -> Result<()> {
+    rustix::fs::unlinkat(dir, single(name)?, AtFlags::REMOVEDIR)
+        .map_err(|e| tried("remove the directory", name, e))
+}
+
+/// `stat` of the name itself. A socket shows as a FIFO.
+pub fn stat(dir: impl AsFd, name: &[u8]) -> Result<Meta> {
+    let stat = rustix::fs::statat(dir, single(name)?, AtFlags::SYMLINK_NOFOLLOW);
+    stat.map(|s| meta::from_stat(&s).0).map_err(|e| tried("stat", name, e))
+}
+
+/// What a symbolic link says.
+pub fn read_link(dir: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
+    rustix::fs::readlinkat(dir, single(name)?, Vec::new())
+        .map(CString::into_bytes)
+        .map_err(|e| tried("read the link", name, e))
+}
+
+/// Opens `rel` (checked components, any length; empty is `dir` itself) beneath `dir`, following nothing.
+pub(crate) fn open_beneath(dir: BorrowedFd<'_>, rel: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    /// Below `PATH_MAX`, which counts the NUL.
+    const MAX_CHUNK: usize = 4000;
+    if rel.is_empty() {
+        return rustix::fs::openat(dir, ".", flags, Mode::empty());
+    }
+    let max_chunk = if has_openat2() { MAX_CHUNK } else { 0 };
+    let mut held: Option<OwnedFd> = None;
+    let mut rest = rel;
+    loop {
+        let at = held.as_ref().map_or(dir, |fd| fd.as_fd());
+        let (chunk, after) = split_chunk(rest, max_chunk);
+        if after.is_empty() {
+            return open_step(at, chunk, flags);
+        }
+        held = Some(open_step(at, chunk, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)?);
+        rest = after;
+    }
+}
+
+/// Splits off as many leading components as fit `max` bytes, at least one.
+fn split_chunk(rel: &[u8], max: usize) -> (&[u8], &[u8]) {
+    if rel.len() <= max {
+        return (rel, b"");
+    }
+    let cut = rel[..max].iter().rposition(|b| *b == b'/').or_else(|| rel.iter().position(|b| *b == b'/'));
+    cut.map_or((rel, b"".as_slice()), |i| (&rel[..i], &rel[i + 1..]))
+}
+
+fn open_step(dir: BorrowedFd<'_>, rel: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    if !has_openat2() {
+        return match rustix::fs::openat(dir, rel, flags | OFlags::NOFOLLOW, Mode::empty()) {
+            // With O_DIRECTORY a link reads as "not a directory"; say which it was, as openat2 does.
+            Err(Errno::NOTDIR) if rustix::fs::readlinkat(dir, rel, Vec::new()).is_ok() => Err(Errno::LOOP),
+            other => other,
+        };
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match rustix::fs::openat2(dir, rel, flags, Mode::empty(), resolve) {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+fn make_dirs(dir: BorrowedFd<'_>, rel: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut held: Option<OwnedFd> = None;
+    for name in rel.split(|b| *b == b'/') {
+        let at = held.as_ref().map_or(dir, |fd| fd.as_fd());
+        let opened = match open_step(at, name, flags) {
+            Err(Errno::NOENT) => {
+                match rustix::fs::mkdirat(at, name, NEW_DIR_MODE) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(e) => return Err(e),
+                }
+                open_step(at, name, flags)?
+            }
+            other => other?,
+        };
+        held = Some(opened);
+    }
+    held.ok_or(Errno::INVAL)
+}
+
+/// Asked once. A filter that forbids the call answers like a kernel that lacks it.
+fn has_openat2() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let tried = rustix::fs::openat2(CWD, "/", flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
+        !matches!(tried, Err(Errno::NOSYS | Errno::PERM | Errno::INVAL))
+    })
+}
+
+fn check(rel: &[u8]) -> Result<()> {
+    let bad = |c: &[u8]| c.is_empty() || c == b"." || c == b".." || c.contains(&0);
+    if !rel.is_empty() && rel.split(|b| *b == b'/').any(bad) {
+        return Err(invalid(rel));
+    }
+    Ok(())
+}
+
+fn single(name: &[u8]) -> Result<&[u8]> {
+    if name.is_empty() || name.contains(&b'/') {
+        return Err(invalid(name));
+    }
+    check(name).map(|()| name)
+}
+
+fn invalid(name: &[u8]) -> Error {
+    Error::new(ErrorKind::Invalid, format!("`{}` does not stay beneath its directory", fsx::show(name)))
+}
+
+fn perm(mode: u32) -> Mode {
+    Mode::from_raw_mode(mode & 0o7777)
+}
+
+fn tried(what: &str, name: &[u8], error: Errno) -> Error {
+    Error::io(format!("cannot {what} `{}`", fsx::show(name)), error.into())
+}
+
+#[cfg(test)]
+mod tests;
