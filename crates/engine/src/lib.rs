@@ -1,5 +1,8 @@
 //! What the tool does: jobs, the pipeline, rotation, catalog, restore and verification. Reaches storages and sources
 //! only through the ports of `nxs-base`; knows none of them by name, reads no configuration, prints nothing.
 
+pub mod catalog;
+pub mod job;
 pub mod pipeline;
 pub mod restore;
+pub mod rotation;

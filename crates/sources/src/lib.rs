@@ -1,1 +1,7 @@
-//! placeholder
+//! The sources: what can be backed up, one folder per type, opened through [`registry`].
+//!
+//! A source expands its configuration to targets and pushes the bytes of each into a sink. It knows no storage, no
+//! period and no rotation. Neighbours: `nxs_base::ports::source` (the contract), `nxs_archive` (formats), `nxs_sys`.
+
+pub mod files;
+pub mod registry;

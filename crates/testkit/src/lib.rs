@@ -1,1 +1,20 @@
-//! placeholder
+//! What tests and benchmarks of all crates share: storages in memory and with faults, the suite that every storage
+//! passes, a clock to turn by hand, trees of files and their comparison, golden files.
+//!
+//! Not part of the program. Functions here panic with a telling message where a test would.
+
+pub mod clock;
+pub mod flaky;
+pub mod golden;
+pub mod memory;
+pub mod rng;
+pub mod snapshot;
+pub mod suite;
+pub mod tree;
+
+pub use clock::FakeClock;
+pub use flaky::{FlakyStorage, Op, OpKind};
+pub use golden::golden;
+pub use memory::MemoryStorage;
+pub use rng::Rng;
+pub use suite::Fixture;

@@ -137,6 +137,16 @@ pub fn parse(key: &ObjectKey) -> Option<Parsed> {
     Some(Parsed { name, role })
 }
 
+/// The keys that the object would have in each period directory, lowest first; none if [`parse`] knows no such key.
+pub fn siblings(key: &ObjectKey) -> Option<[(Period, ObjectKey); 3]> {
+    let Parsed { name, .. } = parse(key)?;
+    let slash = if name.part.is_empty() { "" } else { "/" };
+    Some(Period::ALL.map(|period| {
+        let sibling = format!("{}{slash}{period}/{}", name.part, key.file_name());
+        (period, ObjectKey::new(sibling).expect("only a valid component was exchanged"))
+    }))
+}
+
 /// Splits `tar.gz.age` into `tar` and what the stages added. A bare `gz` is an extension.
 pub fn split_extension(extensions: &str) -> (&str, Suffix) {
     let (rest, encrypted) = match extensions.strip_suffix(".age") {
@@ -328,6 +338,9 @@ mod tests {
             let key = build(&name).unwrap();
             prop_assert_eq!(parse(&key), Some(Parsed { name: name.clone(), role: Role::Archive }));
             prop_assert_eq!(parse(&record_key(&key)), Some(Parsed { name: name.clone(), role: Role::Record }));
+            for (period, sibling) in siblings(&record_key(&key)).unwrap() {
+                prop_assert_eq!(sibling, record_key(&build(&name.in_period(period)).unwrap()));
+            }
             prop_assert_eq!(parse(&index_key(&key)), Some(Parsed { name, role: Role::Index }));
         }
 

@@ -3,4 +3,4 @@
 
 pub mod digest;
 pub mod fanout;
-
+pub mod run;

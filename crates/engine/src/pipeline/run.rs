@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::thread;
 
-use nxs_archive::frames::{Codec, FrameRecord, FrameWriter};
+use nxs_archive::frames::{Codec, FrameRecord, FrameTotals, FrameWriter};
 use nxs_archive::index::IndexWriter;
 use nxs_base::entry::IndexEntry;
 use nxs_base::error::{Error, ErrorKind, Result};
@@ -29,6 +29,7 @@ pub struct Passed {
     pub plain_bytes: u64,
     pub archive: Digests,
     pub frames: Vec<FrameRecord>,
+    pub totals: FrameTotals,
     /// Index under construction, where the artefact has one.
     pub index: Option<IndexWriter>,
     pub dump: DumpReport,
@@ -37,7 +38,7 @@ pub struct Passed {
 }
 
 struct PipeSink<'a> {
-    frames: Option<FrameWriter<Out>>,
+    frames: FrameWriter<Out<'a>>,
     index: Option<IndexWriter>,
     plain_bytes: u64,
     reported_bytes: u64,
@@ -46,12 +47,7 @@ struct PipeSink<'a> {
     progress: &'a dyn Fn(u64),
 }
 
-struct OutState {
-    fan: FanOut,
-    digest: Digest,
-}
-
-type Out = Box<dyn FnMut(&[u8]) -> Result<()> + Send>;
+type Out<'a> = Box<dyn FnMut(&[u8]) -> Result<()> + 'a>;
 
 impl Sink for PipeSink<'_> {
     fn begin(&mut self, artefact: Artefact) -> Result<()> {
@@ -72,14 +68,11 @@ impl Sink for PipeSink<'_> {
             self.cancel.check()?;
             (self.progress)(self.plain_bytes);
         }
-        match &mut self.frames {
-            Some(frames) => frames.write(bytes),
-            None => Err(Error::new(ErrorKind::Invalid, "bytes after the end of the artefact")),
-        }
+        self.frames.write(bytes)
     }
 
     fn cut_here(&mut self) -> Result<()> {
-        self.frames.as_mut().map_or(Ok(()), FrameWriter::cut_here)
+        self.frames.cut_here()
     }
 
     fn entry(&mut self, entry: &IndexEntry) -> Result<()> {
@@ -93,8 +86,6 @@ pub struct Passage<'a> {
     pub tag: &'a PartTag,
     pub codec: Codec,
     pub workers: usize,
-    /// An empty index to fill; dropped when the artefact has none.
-    pub index: IndexWriter,
     pub cancel: &'a Cancel,
     /// Gets the plain bytes so far.
     pub progress: &'a dyn Fn(u64),
@@ -102,8 +93,8 @@ pub struct Passage<'a> {
 
 /// Dumps `target` of `source` through the pipeline into staged objects, reading the source once.
 /// `Err` means that the source (or every storage) failed and nothing is left staged; a single storage's failure
-/// is in [`Passed::staged`].
-pub fn pass(source: &dyn Source, target: &Target, passage: Passage<'_>) -> Result<Passed> {
+/// is in [`Passed::staged`]. `index` is an empty index to fill; dropped when the artefact has none.
+pub fn pass(source: &dyn Source, target: &Target, index: IndexWriter, passage: Passage<'_>) -> Result<Passed> {
     let (fan, readers) = fanout::open(passage.lanes.len(), POOL_BYTES);
     thread::scope(|scope| {
         let threads: Vec<_> = passage
@@ -116,7 +107,7 @@ pub fn pass(source: &dyn Source, target: &Target, passage: Passage<'_>) -> Resul
             })
             .collect();
 
-        let made = make(source, target, fan, &passage.codec, passage.workers, passage.index, &passage);
+        let made = make(source, target, fan, index, &passage);
         let staged: Vec<Result<Box<dyn Pending>>> = threads
             .into_iter()
             .map(|t| {
@@ -135,6 +126,7 @@ pub fn pass(source: &dyn Source, target: &Target, passage: Passage<'_>) -> Resul
                         plain_bytes: 0,
                         archive: Digest::default().finish(),
                         frames: Vec::new(),
+                        totals: FrameTotals::default(),
                         index: None,
                         dump: DumpReport::default(),
                         staged,
@@ -150,14 +142,29 @@ fn stage_lane(lane: &Lane, tag: &PartTag, mut reader: LaneReader) -> Result<Box<
     lane.storage.stage(&lane.key, tag, &mut reader as &mut dyn Read)
 }
 
-fn make(
-    source: &dyn Source,
-    target: &Target,
-    fan: FanOut,
-    codec: &Codec,
-    workers: usize,
-    index: IndexWriter,
-    passage: &Passage<'_>,
-) -> Result<Passed> {
-    unimplemented_until_frames(source, target, fan, codec, workers, index, passage)
+fn make(source: &dyn Source, target: &Target, fan: FanOut, index: IndexWriter, passage: &Passage<'_>) -> Result<Passed> {
+    let mut digest = Digest::default();
+    let out: Out<'_> = Box::new(|stored: &[u8]| {
+        digest.update(stored);
+        fan.push(stored.to_vec())
+    });
+    let frames = FrameWriter::new(passage.codec, passage.workers, out)?;
+    let (frames, index, plain_bytes, dump) = {
+        let mut sink = PipeSink {
+            frames,
+            index: Some(index),
+            plain_bytes: 0,
+            reported_bytes: 0,
+            begun: false,
+            cancel: passage.cancel,
+            progress: passage.progress,
+        };
+        let dump = source.dump(target, &mut sink, passage.cancel)?;
+        (sink.frames, sink.index, sink.plain_bytes, dump)
+    };
+    let (frames, out, totals) = frames.finish()?;
+    drop(out);
+    passage.cancel.check()?;
+    fan.finish();
+    Ok(Passed { plain_bytes, archive: digest.finish(), frames, totals, index, dump, staged: Vec::new() })
 }

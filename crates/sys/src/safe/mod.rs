@@ -172,12 +172,30 @@ pub fn set_mode_fd(fd: impl AsFd, mode: u32) -> Result<()> {
 
 /// Sets the modification time of the name itself, also of a link; the access time stays.
 pub fn set_mtime(dir: impl AsFd, name: &[u8], mtime: FileTime) -> Result<()> {
-    let times = Timestamps {
+    rustix::fs::utimensat(dir, single(name)?, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|e| tried("set the time of", name, e))
+}
+
+/// Sets owner and group of an open file or directory. Clears set-id bits: set the mode afterwards.
+pub fn set_owner_fd(fd: impl AsFd, uid: u32, gid: u32) -> Result<()> {
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(Error::new(ErrorKind::Invalid, format!("`{}` is no user or group", u32::MAX)));
+    }
+    rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+        .map_err(|e| Error::io("cannot set the owner of an open file", e.into()))
+}
+
+/// Sets the modification time of an open file or directory; the access time stays.
+pub fn set_mtime_fd(fd: impl AsFd, mtime: FileTime) -> Result<()> {
+    rustix::fs::futimens(fd, &times(mtime))
+        .map_err(|e| Error::io("cannot set the time of an open file", e.into()))
+}
+
+fn times(mtime: FileTime) -> Timestamps {
+    Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec: mtime.sec, tv_nsec: i64::from(mtime.nsec.min(999_999_999)) },
-    };
-    rustix::fs::utimensat(dir, single(name)?, &times, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|e| tried("set the time of", name, e))
+    }
 }
 
 /// Sets an extended attribute of the name itself, also of a link, replacing its value.

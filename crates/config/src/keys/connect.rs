@@ -1,0 +1,49 @@
+//! Rows of `connect`, for every database type. Reading them: [`crate::v2`].
+
+use nxs_base::spec::JobKind as J;
+
+use super::{Key, KeyType, Section, key};
+
+const PHYSICAL: &[J] = &[J::MysqlXtrabackup, J::MariadbBackup];
+const NETWORK: &[J] = &[J::Mysql, J::Postgresql, J::PostgresqlBasebackup, J::Redis];
+const WITH_PORT: &[J] = &[J::Mysql, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb, J::Redis];
+const WITH_USER: &[J] = &[J::Mysql, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb];
+const WITH_PASSWORD: &[J] = &[J::Mysql, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb, J::Redis];
+
+const fn connect(name: &'static str, kind: KeyType, doc: &'static str) -> Key {
+    key(Section::Connect, name, kind, doc)
+}
+
+pub(super) const KEYS: &[Key] = &[
+    connect("db_host", KeyType::Text, "Host of the database.").jobs(NETWORK).example("localhost"),
+    connect("db_host", KeyType::Text, "Host of the database.")
+        .jobs(&[J::Mongodb])
+        .reach()
+        .example("localhost"),
+    connect("db_port", KeyType::Port, "Port of the database; by default 3306, 5432, 27017 or 6379 by type.")
+        .jobs(WITH_PORT)
+        .example("3306"),
+    connect("socket", KeyType::Path, "Unix socket of the database.")
+        .jobs(&[J::Mysql, J::Redis])
+        .example("/run/mysqld/mysqld.sock"),
+    connect("db_user", KeyType::Text, "User.").jobs(WITH_USER).example("backup"),
+    connect("db_user", KeyType::Text, "User.").jobs(PHYSICAL).reach().example("backup"),
+    connect("db_password", KeyType::Secret, "Password.")
+        .jobs(WITH_PASSWORD)
+        .example("FILE:/etc/nxs-backup/db.pass"),
+    connect("db_password", KeyType::Secret, "Password.")
+        .jobs(PHYSICAL)
+        .reach()
+        .example("FILE:/etc/nxs-backup/db.pass"),
+    connect(
+        "auth_file",
+        KeyType::Path,
+        "Option file with the credentials; goes before `db_host`, that before `socket`.",
+    )
+    .jobs(&[J::Mysql])
+    .example("/root/.my.cnf"),
+    connect("path_to_conf", KeyType::Path, "Configuration file of the server.")
+        .jobs(PHYSICAL)
+        .reach()
+        .example("/etc/mysql/my.cnf"),
+];

@@ -1,0 +1,49 @@
+//! Rows of one job. Reading them: [`crate::v2`].
+
+use nxs_base::spec::JobKind as J;
+
+use super::{Key, KeyType, NEW, Section, key, number};
+
+const fn job(name: &'static str, kind: KeyType, doc: &'static str) -> Key {
+    key(Section::Job, name, kind, doc)
+}
+
+pub(super) const ALL_BUT_EXTERNAL: &[J] = &[
+    J::DescFiles,
+    J::IncFiles,
+    J::Mysql,
+    J::MysqlXtrabackup,
+    J::MariadbBackup,
+    J::Postgresql,
+    J::PostgresqlBasebackup,
+    J::Mongodb,
+    J::Redis,
+];
+
+const DISCRETE: &[J] = &[
+    J::DescFiles,
+    J::Mysql,
+    J::MysqlXtrabackup,
+    J::MariadbBackup,
+    J::Postgresql,
+    J::PostgresqlBasebackup,
+    J::Mongodb,
+    J::Redis,
+    J::External,
+];
+
+pub(super) const KEYS: &[Key] = &[
+    job("job", KeyType::Text, "Name of the job; unique, and not `all`, `files`, `databases` or `external`.").filled().example("site-files"),
+    job("type", KeyType::Text, "What is backed up.").filled().example("desc_files"),
+    job("tmp_dir", KeyType::Path, "Directory for temporary files of the types that need them.").example("/var/nxs-backup/files/desc/dump_tmp"),
+    job("sources", KeyType::Mappings, "What to back up, one entry per source.").jobs(ALL_BUT_EXTERNAL).filled().example("[{target: [/var/www/*/], gzip: yes}]"),
+    job("storages", KeyType::Mappings, "Where backups go.").filled().example("[{storage: local, enable: yes, backup_dir: /var/nxs-backup/files, store: {days: 6, weeks: 4, month: 6}}]"),
+    job("dump_cmd", KeyType::Command, "Shell command that makes the backup and prints a JSON description of it.").jobs(&[J::External]).filled().example("/usr/local/bin/dump.sh"),
+    job("skip_backup_rotate", KeyType::Flag, "Only run the command; nothing is delivered or rotated.").since("2.4.0").jobs(&[J::External]).default("no").example("no"),
+    job("safety_backup", KeyType::Flag, "`yes` is `rotation: after`.").since("2.1.12").jobs(DISCRETE).default("no").example("yes"),
+    job("deferred_copying_level", number(0, 9, ""), "v2's choice of when finished dumps are delivered; read, and without effect where nothing is staged.").since("2.2.0").jobs(DISCRETE).default("0").example("0"),
+    job("inc_months_to_store", number(0, 12, "months"), "How many month directories are kept.").since("2.5.0").jobs(&[J::IncFiles]).default("12").example("12"),
+    job("rotation", KeyType::Choice(&["auto", "before", "after"]), "When old backups go: `before` the new one is made, `after` it is complete, or `auto`: after it, unless it would not fit.").since(NEW).default("auto").example("auto"),
+    job("compression", KeyType::Compression, "Compression of all sources that do not set their own.").since(NEW).example("{zstd: 3}"),
+    job("require", KeyType::Require, "How many enabled storages must get their copy for the job to be done: `all`, `any` or a number.").since(NEW).default("all").example("all"),
+];

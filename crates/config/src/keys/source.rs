@@ -1,0 +1,43 @@
+//! Rows of one entry of `sources`, for every job type. Reading them: [`crate::v2`].
+
+use nxs_base::spec::JobKind as J;
+
+use super::job::ALL_BUT_EXTERNAL;
+use super::{Key, KeyType, NEW, Section, key};
+
+const FILES: &[J] = &[J::DescFiles, J::IncFiles];
+const SQL: &[J] = &[J::Mysql, J::Postgresql];
+const DATABASES: &[J] = &[
+    J::Mysql,
+    J::MysqlXtrabackup,
+    J::MariadbBackup,
+    J::Postgresql,
+    J::PostgresqlBasebackup,
+    J::Mongodb,
+    J::Redis,
+];
+const DUMPED: &[J] =
+    &[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb];
+
+const fn source(name: &'static str, kind: KeyType, doc: &'static str) -> Key {
+    key(Section::Source, name, kind, doc)
+}
+
+pub(super) const KEYS: &[Key] = &[
+    source("connect", KeyType::Mapping, "How the database is reached.").jobs(DATABASES).filled().example("{db_host: localhost, db_user: backup, db_password: 'FILE:/etc/nxs-backup/db.pass'}"),
+    source("target", KeyType::List, "Globs of files and directories; each match is one backup.").aliases(&["targets"]).jobs(FILES).filled().example("[/var/www/*/]"),
+    source("target", KeyType::List, "Names of databases, or `all`.").aliases(&["targets"]).jobs(SQL).filled().example("[all]"),
+    source("target_dbs", KeyType::List, "Names of databases, or `all`.").jobs(&[J::Mongodb]).filled().example("[all]"),
+    source("target_collections", KeyType::List, "Names of collections, or `all`.").jobs(&[J::Mongodb]).filled().example("[all]"),
+    source("excludes", KeyType::List, "What to leave out: paths relative to every target or absolute; globs and `**` work.").jobs(FILES).example("[bitrix/cache, '**/*.tmp']"),
+    source("excludes", KeyType::List, "Databases to leave out.").jobs(SQL).example("[information_schema, performance_schema]"),
+    source("exclude_dbs", KeyType::List, "Databases to leave out.").jobs(&[J::Mongodb]).example("[admin]"),
+    source("exclude_collections", KeyType::List, "Collections to leave out.").jobs(&[J::Mongodb]).example("[test]"),
+    source("gzip", KeyType::Flag, "`yes` is gzip of level 6, `no` is none. Required unless `compression` is set here, in the job or in `main`.").jobs(ALL_BUT_EXTERNAL).example("yes"),
+    source("compression", KeyType::Compression, "Replaces `gzip`: `gzip`, `zstd`, `none`, `{gzip: 1…12}` or `{zstd: 1…19}`.").since(NEW).jobs(ALL_BUT_EXTERNAL).example("{zstd: 3}"),
+    source("is_slave", KeyType::Flag, "Stop replication while dumping.").jobs(&[J::Mysql]).present().default("no").example("no"),
+    source("extra_keys", KeyType::Text, "Further arguments of the dump program.").aliases(&["special_keys"]).jobs(DUMPED).present().example("''"),
+    source("one_file_system", KeyType::Flag, "Do not enter other file systems below a target.").since(NEW).jobs(FILES).default("no").example("yes"),
+    source("exclude_caches", KeyType::Flag, "Save directories with a valid `CACHEDIR.TAG` without their content.").since(NEW).jobs(FILES).default("no").example("yes"),
+    source("exclude_if_present", KeyType::List, "Save directories that hold an entry of one of these names without their content.").since(NEW).jobs(FILES).example("[.nobackup]"),
+];

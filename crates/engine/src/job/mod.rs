@@ -1,0 +1,8 @@
+//! One job from the backup day to the last rotation. [`run_job`] is the door; a target's way stands in `target`,
+//! what is known of a storage during the job in `store`.
+
+mod run;
+mod store;
+mod target;
+
+pub use run::{JobPorts, RunContext, run_job};

@@ -1,0 +1,130 @@
+//! The loop of a job: storages made ready, sources expanded, every target tried. A failed target or storage is
+//! data in the report; nothing here ends early but on cancel.
+
+use std::sync::Arc;
+
+use jiff::Zoned;
+use nxs_base::calendar;
+use nxs_base::error::{Error, ErrorKind, Result};
+use nxs_base::event::{Event, EventSink};
+use nxs_base::ports::clock::Clock;
+use nxs_base::ports::source::{Cancel, Source};
+use nxs_base::ports::storage::{PartTag, Storage};
+use nxs_base::report::{JobReport, Problem};
+use nxs_base::spec::job::SourceEntry;
+use nxs_base::spec::{JobSpec, Retention, StorageSpec};
+
+use super::store::Store;
+use crate::catalog::ConfiguredGroup;
+use super::target::{TargetJob, run_target};
+
+/// What all jobs of one run share.
+pub struct RunContext<'a> {
+    pub server_name: &'a str,
+    /// Host name, safe for names of partial objects.
+    pub host: &'a str,
+    pub run_id: &'a str,
+    pub clock: &'a dyn Clock,
+    pub cancel: &'a Cancel,
+    pub events: &'a dyn EventSink,
+    /// Compression threads.
+    pub workers: usize,
+}
+
+impl RunContext<'_> {
+    pub(super) fn tag(&self) -> PartTag {
+        PartTag { host: self.host.into(), run_id: self.run_id.into() }
+    }
+}
+
+/// The opened storages and sources of a job; what could not be opened is reported, the rest goes on.
+pub struct JobPorts {
+    pub storages: Vec<(StorageSpec, Result<Arc<dyn Storage>>)>,
+    pub sources: Vec<(SourceEntry, Result<Box<dyn Source>>)>,
+    /// Groups of other jobs that may share a `backup_dir` with this one.
+    pub neighbours: Vec<ConfiguredGroup>,
+}
+
+/// Runs one job to its end. Never fails as a whole: everything that went wrong is in the report.
+pub fn run_job(ctx: &RunContext<'_>, job: &JobSpec, ports: JobPorts) -> JobReport {
+    let now = ctx.clock.now();
+    let mut report = JobReport {
+        job: job.name.clone(),
+        kind: job.kind,
+        no_backup_day: false,
+        problems: Vec::new(),
+        targets: Vec::new(),
+    };
+    ctx.events.emit(&Event::JobStarted { job: &job.name });
+    run_inner(ctx, job, ports, &now, &mut report);
+    ctx.events.emit(&Event::JobFinished { job: &job.name });
+    report
+}
+
+fn run_inner(ctx: &RunContext<'_>, job: &JobSpec, ports: JobPorts, now: &Zoned, report: &mut JobReport) {
+    let enabled: Vec<_> = ports.storages.into_iter().filter(|(spec, _)| spec.enable).collect();
+    let retentions: Vec<Retention> = enabled.iter().map(|(spec, _)| spec.retention).collect();
+    if enabled.is_empty() {
+        let error = Error::new(ErrorKind::Invalid, format!("job `{}` has no enabled storage", job.name))
+            .with_hint("Set `enable: yes` for at least one of its storages.");
+        fail(ctx, report, &error);
+        return;
+    }
+    if !calendar::is_backup_day(now.date(), &retentions) {
+        report.no_backup_day = true;
+        ctx.events.emit(&Event::NoBackupDay { job: &job.name });
+        return;
+    }
+
+    let mut stores = Vec::new();
+    for (spec, opened) in enabled {
+        let ready = opened.and_then(|storage| Store::open(ctx, job, spec, storage, now, ports.neighbours.clone()));
+        match ready {
+            Ok(store) => stores.push(store),
+            Err(error) => fail(ctx, report, &error),
+        }
+    }
+    if stores.is_empty() {
+        return;
+    }
+
+    for (entry, opened) in ports.sources {
+        let source = match opened {
+            Ok(source) => source,
+            Err(error) => {
+                fail(ctx, report, &error);
+                continue;
+            }
+        };
+        let targets = match source.targets() {
+            Ok(targets) => targets,
+            Err(error) => {
+                fail(ctx, report, &error);
+                continue;
+            }
+        };
+        for target in targets {
+            if ctx.cancel.is_cancelled() {
+                return;
+            }
+            match target {
+                Ok(target) => {
+                    let work = TargetJob { ctx, job, entry: &entry, source: source.as_ref(), target: &target };
+                    report.targets.push(run_target(&work, &mut stores));
+                }
+                Err(error) => fail(ctx, report, &error),
+            }
+        }
+    }
+    for store in &stores {
+        if let Err(error) = store.write_guide(ctx) {
+            fail(ctx, report, &error);
+        }
+    }
+}
+
+fn fail(ctx: &RunContext<'_>, report: &mut JobReport, error: &Error) {
+    let problem = Problem::from(error);
+    ctx.events.emit(&Event::Failed { job: &report.job, problem: &problem });
+    report.problems.push(problem);
+}

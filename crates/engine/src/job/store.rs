@@ -1,0 +1,201 @@
+//! One storage during a job: what lies there, kept true while the job adds and drops.
+
+use std::sync::Arc;
+
+use jiff::Zoned;
+use nxs_base::error::{Error, Result};
+use nxs_base::event::Event;
+use nxs_base::layout::discrete::ArchiveName;
+use nxs_base::ports::source::Target;
+use nxs_base::ports::storage::{ObjectKey, Storage};
+use nxs_base::report::{DroppedBackup, Problem};
+use nxs_base::spec::{JobSpec, StorageSpec};
+
+use super::run::RunContext;
+use crate::catalog::{self, Catalog, CatalogEntry, ConfiguredGroup, GroupId};
+use crate::restore::guide::{self, GuideLine};
+use crate::rotation::plan::{Decision, Policy, RotationItem, plan};
+use crate::rotation::apply;
+
+/// Name of the page that says how to restore.
+pub(crate) const GUIDE: &str = "RESTORE.md";
+
+pub(super) struct Store {
+    spec: StorageSpec,
+    storage: Arc<dyn Storage>,
+    catalog: Catalog,
+    /// Groups of this run's targets, and of other jobs that use the same `backup_dir`.
+    groups: Vec<ConfiguredGroup>,
+    zone: jiff::tz::TimeZone,
+}
+
+impl Store {
+    /// Makes first contact, sweeps leftovers of dead runs and reads what is there.
+    pub(super) fn open(
+        ctx: &RunContext<'_>,
+        job: &JobSpec,
+        spec: StorageSpec,
+        storage: Arc<dyn Storage>,
+        now: &Zoned,
+        groups: Vec<ConfiguredGroup>,
+    ) -> Result<Self> {
+        let tag = ctx.tag();
+        catalog::ensure_adoption_list(storage.as_ref(), &tag)?;
+        let swept = catalog::sweep(storage.as_ref(), &tag, now.timestamp())?;
+        if swept.objects() > 0 {
+            let event = Event::Swept { job: &job.name, storage: storage.label(), objects: swept.objects() };
+            ctx.events.emit(&event);
+        }
+        let catalog = catalog::scan(storage.as_ref())?;
+        for damage in &catalog.damaged {
+            let message = format!("{}: `{}`: {}", storage.label(), damage.key, damage.problem.chain());
+            ctx.events.emit(&Event::Warned { job: &job.name, message: &message });
+        }
+        Ok(Self { spec, storage, catalog, groups, zone: now.time_zone().clone() })
+    }
+
+    pub(super) fn spec(&self) -> &StorageSpec {
+        &self.spec
+    }
+
+    pub(super) fn storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.storage)
+    }
+
+    /// Makes a target known, so that adopted backups of its name are its own.
+    pub(super) fn configure(&mut self, id: &GroupId, target: &Target) {
+        if !self.groups.iter().any(|g| g.id == *id) {
+            self.groups.push(ConfiguredGroup {
+                id: id.clone(),
+                part: target.part.clone(),
+                stem: target.file_stem.clone(),
+            });
+        }
+    }
+
+    /// The backups of one group, newest first.
+    pub(super) fn items(&self, group: &GroupId) -> Vec<RotationItem> {
+        let mut items: Vec<_> = self
+            .catalog
+            .of_group(group, &self.groups)
+            .into_iter()
+            .map(|e| RotationItem::from_entry(e, &self.zone))
+            .collect();
+        items.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| b.key.cmp(&a.key)));
+        items
+    }
+
+    /// A name that nothing on the storage has yet, in any period: seconds are told when the minute is taken.
+    pub(super) fn free_name(&self, name: ArchiveName) -> Result<ArchiveName> {
+        let taken = |candidate: &ArchiveName| {
+            self.catalog.entries.iter().filter_map(|e| e.name.as_ref()).any(|n| {
+                n.part == candidate.part && n.stem == candidate.stem && n.at == candidate.at
+                    || n.part == candidate.part && n.file_name() == candidate.file_name()
+            }) || self.catalog.orphans.iter().any(|o| o.key.file_name() == candidate.file_name())
+        };
+        let minute = name.at.date().at(name.at.hour(), name.at.minute(), 0, 0);
+        let plain = ArchiveName { at: minute, with_seconds: false, ..name.clone() };
+        if !taken(&plain) {
+            return Ok(plain);
+        }
+        let mut at = name.at.date().at(name.at.hour(), name.at.minute(), name.at.second(), 0);
+        for _ in 0..600 {
+            let candidate = ArchiveName { at, with_seconds: true, ..name.clone() };
+            if !taken(&candidate) {
+                return Ok(candidate);
+            }
+            at = at
+                .checked_add(jiff::Span::new().seconds(1))
+                .map_err(|e| Error::new(nxs_base::ErrorKind::Invalid, "no time is left").with_source(e))?;
+        }
+        Err(Error::new(nxs_base::ErrorKind::Exists, format!("no free name for `{}`", name.file_name())))
+    }
+
+    /// Plans the group with the given policy.
+    pub(super) fn plan(&self, group: &GroupId, policy: &Policy) -> (Vec<RotationItem>, Vec<Decision>) {
+        let items = self.items(group);
+        let decisions = plan(&items, policy);
+        (items, decisions)
+    }
+
+    /// Acts on decisions; what went is no longer in the catalog.
+    pub(super) fn apply(
+        &mut self,
+        ctx: &RunContext<'_>,
+        job: &JobSpec,
+        decisions: &[Decision],
+    ) -> Result<Vec<DroppedBackup>> {
+        let applied = apply::apply(self.storage.as_ref(), &ctx.tag(), &self.catalog, decisions);
+        for (period, dir) in &applied.cleared {
+            let dir = format!("{}/{dir}", self.spec.backup_dir.trim_end_matches('/'));
+            ctx.events.emit(&Event::DroppedOld {
+                job: &job.name,
+                period: period.name(),
+                dir: &dir,
+                storage: self.storage.label(),
+            });
+        }
+        for (key, error) in &applied.problems {
+            let message = format!("cannot rotate `{key}` on {}: {}", self.storage.label(), error.chain());
+            ctx.events.emit(&Event::Warned { job: &job.name, message: &message });
+        }
+        if !applied.dropped.is_empty() || !applied.moved.is_empty() {
+            self.catalog = catalog::scan(self.storage.as_ref())?;
+        }
+        Ok(applied
+            .dropped
+            .into_iter()
+            .map(|d| DroppedBackup { key: d.key.to_string(), reason: d.reason.to_string() })
+            .collect())
+    }
+
+    /// Takes a new backup into the catalog.
+    pub(super) fn add(&mut self, entry: CatalogEntry) {
+        self.catalog.entries.push(entry);
+        self.catalog.entries.sort_by(|a, b| a.key.cmp(&b.key));
+    }
+
+    /// Writes `RESTORE.md` for what lies here now.
+    pub(super) fn write_guide(&self, ctx: &RunContext<'_>) -> Result<()> {
+        let mut newest: std::collections::BTreeMap<GroupId, &CatalogEntry> = std::collections::BTreeMap::new();
+        for entry in &self.catalog.entries {
+            let Some(group) = entry.group(&self.groups) else { continue };
+            let rank = |e: &CatalogEntry| (e.is_complete(), e.started(&self.zone));
+            match newest.get(&group) {
+                Some(known) if rank(known) >= rank(entry) => {}
+                _ => {
+                    newest.insert(group, entry);
+                }
+            }
+        }
+        let lines: Vec<GuideLine> = newest
+            .into_iter()
+            .map(|(group, entry)| GuideLine {
+                job: group.job,
+                target: entry.record().map_or_else(String::new, |r| r.target.clone()),
+                root: group.root,
+                key: entry.key.to_string(),
+                when: entry
+                    .started(&self.zone)
+                    .to_zoned(self.zone.clone())
+                    .strftime("%Y-%m-%d %H:%M")
+                    .to_string(),
+                complete: entry.is_complete(),
+            })
+            .collect();
+        let page = guide::render(ctx.server_name, &self.spec.backup_dir, &lines);
+        self.storage.put_replace(&ObjectKey::new(GUIDE)?, &ctx.tag(), page.as_bytes())
+    }
+
+    /// What the storage says of its free bytes; a failure to tell is no failure of the job.
+    pub(super) fn free_bytes(&self, ctx: &RunContext<'_>, job: &JobSpec) -> Option<u64> {
+        match self.storage.free_bytes() {
+            Ok(free) => free,
+            Err(error) => {
+                let problem = Problem::from(&error);
+                ctx.events.emit(&Event::Warned { job: &job.name, message: &problem.message });
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Wires the program: reads the command line, loads the configuration, hands both to one command, and answers with
+//! the exit code. Everything that a test wants to replace (clock, streams, lock paths, adapters) comes in as [`Env`].
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::error::ErrorKind as ClapKind;
+use nxs_base::Result;
+use nxs_base::diag::{Diagnostic, Severity};
+use nxs_base::ports::clock::Clock;
+use nxs_base::ports::source::{Cancel, Source};
+use nxs_base::ports::storage::Storage;
+use nxs_base::spec::{JobKind, JobSpec, RunSpec, SourceEntry, StorageSpec};
+use nxs_sys::lock::{LockError, RunLock};
+
+use crate::cli::{Cli, Command};
+use crate::commands;
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::messages::PREFIX;
+
+/// Opens one storage of a job.
+pub type OpenStorage = fn(&StorageSpec) -> Result<Arc<dyn Storage>>;
+/// Opens one source of a job.
+pub type OpenSource = fn(&SourceEntry, JobKind) -> Result<Box<dyn Source>>;
+
+/// What the program gets from outside.
+pub struct Env {
+    pub clock: Box<dyn Clock>,
+    pub console: Console,
+    /// Set by signals.
+    pub cancel: Cancel,
+    /// Name of this host.
+    pub host: String,
+    /// Hex, another one for every run.
+    pub run_id: String,
+    /// Threads that compress.
+    pub workers: usize,
+    /// Whether `start` lowers the priority of this process.
+    pub lower_priority: bool,
+    /// The lock where `lock_file` is not set.
+    pub lock_path: PathBuf,
+    /// Takes v2's lock, if there is one.
+    pub v2_lock: fn() -> Result<Option<RunLock>, LockError>,
+    /// Waits between two tries for the lock.
+    pub pause: fn(Duration),
+    pub open_storage: OpenStorage,
+    pub open_source: OpenSource,
+}
+
+impl Env {
+    /// What the real program uses. `cancel` is set by signals.
+    pub fn system(cancel: Cancel) -> Result<Self> {
+        use std::io::IsTerminal;
+        let is_terminal = std::io::stderr().is_terminal();
+        Ok(Self {
+            clock: Box::new(nxs_sys::clock::SystemClock),
+            console: Console::new(Box::new(std::io::stdout()), Box::new(std::io::stderr()), is_terminal),
+            cancel,
+            host: nxs_sys::host::host_name(),
+            run_id: nxs_sys::host::run_id()?,
+            workers: nxs_sys::host::cpu_count(),
+            lower_priority: true,
+            lock_path: nxs_sys::lock::default_path(),
+            v2_lock: nxs_sys::lock::v2_lock,
+            pause: std::thread::sleep,
+            open_storage: nxs_storages::registry::open,
+            open_source: nxs_sources::registry::open,
+        })
+    }
+}
+
+/// Runs the program with `args` (the first is its own name) and answers with the exit code.
+pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>, env: &Env) -> u8 {
+    match Cli::try_parse_from(args) {
+        Ok(cli) => dispatch(&cli, env),
+        Err(error) => {
+            let text = error.render().to_string();
+            if matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) {
+                return said(env, env.console.data(&text), Exit::Complete).code();
+            }
+            env.console.raw(&format!("{PREFIX}{text}"));
+            Exit::Usage.code()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli, env: &Env) -> u8 {
+    if cli.version {
+        let text = format!("nxs-backup {}\n", env!("CARGO_PKG_VERSION"));
+        return said(env, env.console.data(&text), Exit::Complete).code();
+    }
+    if cli.test {
+        if cli.command.is_some() {
+            env.console.say("`--test` takes no command");
+            return Exit::Usage.code();
+        }
+        return commands::test::run(env, &cli.config).code();
+    }
+    match &cli.command {
+        None => commands::help::run(env, None, false).code(),
+        Some(Command::Help(args)) => commands::help::run(env, args.topic.as_deref(), args.markdown).code(),
+        Some(Command::Test) => commands::test::run(env, &cli.config).code(),
+        Some(Command::Generate(args)) => commands::generate::run(env, args).code(),
+        Some(Command::Start(args)) => commands::start::run(env, &cli.config, args),
+        Some(Command::Ls(args)) => commands::ls::run(env, &cli.config, args).code(),
+        Some(Command::Restore(args)) => commands::restore::run(env, &cli.config, args).code(),
+        Some(Command::Verify(args)) => commands::verify::run(env, &cli.config, args).code(),
+        Some(Command::Rotate(args)) => commands::rotate::run(env, &cli.config, args).code(),
+    }
+}
+
+/// `exit`, or failed if the data could not be written.
+pub(crate) fn said(env: &Env, written: Result<()>, exit: Exit) -> Exit {
+    match written {
+        Ok(()) => exit,
+        Err(error) => {
+            env.console.say_error(&error);
+            Exit::Failed
+        }
+    }
+}
+
+/// Loads the configuration and says what is wrong with it. `Err` means that it cannot be used.
+pub(crate) fn load(env: &Env, config: &Path) -> Result<RunSpec, Exit> {
+    let loaded = nxs_config::load(config);
+    for diagnostic in &loaded.diagnostics {
+        env.console.say_diagnostic(diagnostic);
+    }
+    match loaded.spec {
+        Some(spec) if !has_errors(&loaded.diagnostics) => Ok(spec),
+        _ => Err(Exit::Configuration),
+    }
+}
+
+pub(crate) fn has_errors(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|d| d.severity == Severity::Error)
+}
+
+/// The groups, in the order in which they run.
+pub(crate) const GROUPS: [&str; 3] = ["files", "databases", "external"];
+
+/// The jobs that `name` means, in the order in which they run: a group, `all`, or one job. Says which names there
+/// are if there is none of this.
+pub(crate) fn select<'a>(env: &Env, spec: &'a RunSpec, name: &str) -> Result<Vec<&'a JobSpec>, Exit> {
+    let in_group = |group: &str| spec.jobs.iter().filter(|j| j.kind.group() == group).collect::<Vec<_>>();
+    if name == "all" {
+        return Ok(GROUPS.iter().flat_map(|g| in_group(g)).collect());
+    }
+    if GROUPS.contains(&name) {
+        return Ok(in_group(name));
+    }
+    if let Some(job) = spec.jobs.iter().find(|j| j.name == name) {
+        return Ok(vec![job]);
+    }
+    Err(no_such_job(env, spec, name))
+}
+
+/// Says that there is no such job, and which names there are.
+pub(crate) fn no_such_job(env: &Env, spec: &RunSpec, name: &str) -> Exit {
+    let known: Vec<&str> =
+        ["all"].into_iter().chain(GROUPS).chain(spec.jobs.iter().map(|j| j.name.as_str())).collect();
+    env.console.say(&format!("there is no job `{name}`"));
+    env.console.say(&format!("allowed names: {}", known.join(", ")));
+    Exit::Usage
+}

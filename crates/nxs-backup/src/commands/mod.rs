@@ -1,0 +1,10 @@
+//! The commands, one file each. A command calls the engine and shows what came back.
+
+pub(crate) mod generate;
+pub(crate) mod help;
+pub(crate) mod ls;
+pub(crate) mod restore;
+pub(crate) mod rotate;
+pub(crate) mod start;
+pub(crate) mod test;
+pub(crate) mod verify;

@@ -1,0 +1,70 @@
+//! `test` and `-t`: judges the whole configuration and shows what it means. Opens nothing and reaches no server.
+
+use std::path::Path;
+
+use nxs_base::ErrorKind;
+use nxs_base::spec::{JobSpec, RunSpec};
+
+use crate::app::{self, Env, GROUPS};
+use crate::exit::Exit;
+
+pub(crate) fn run(env: &Env, config: &Path) -> Exit {
+    let spec = match app::load(env, config) {
+        Ok(spec) => spec,
+        Err(exit) => {
+            let path = config.display();
+            env.console.say(&format!("The configuration file '{path}' cannot be used!"));
+            return exit;
+        }
+    };
+    env.console.say(&format!("The configuration file '{}' syntax is correct!", config.display()));
+    show_plan(env, &spec);
+    Exit::Complete
+}
+
+fn show_plan(env: &Env, spec: &RunSpec) {
+    for group in GROUPS {
+        for job in spec.jobs.iter().filter(|j| j.kind.group() == group) {
+            let storages: Vec<&str> =
+                job.storages.iter().filter(|s| s.enable).map(|s| s.name.as_str()).collect();
+            env.console.say(&format!(
+                "job '{}' ({}): {} to {}",
+                job.name,
+                job.kind.name(),
+                plural(job.sources.len(), "source"),
+                if storages.is_empty() { "no storage".into() } else { storages.join(", ") },
+            ));
+            for note in notes(env, job) {
+                env.console.say(&format!("job '{}': note: {note}", job.name));
+            }
+        }
+    }
+}
+
+/// What this build cannot run yet. Nothing but the types is asked: a server that is down is no fault of the file.
+fn notes(env: &Env, job: &JobSpec) -> Vec<String> {
+    let mut notes = Vec::new();
+    for storage in job.storages.iter().filter(|s| s.enable) {
+        if let Err(error) = (env.open_storage)(storage)
+            && error.kind() == ErrorKind::Unsupported
+        {
+            notes.push(error.chain());
+        }
+    }
+    for source in &job.sources {
+        if let Err(error) = (env.open_source)(source, job.kind)
+            && error.kind() == ErrorKind::Unsupported
+        {
+            notes.push(error.chain());
+        }
+    }
+    if !job.storages.iter().any(|s| s.enable) {
+        notes.push("no storage has `enable: yes`".into());
+    }
+    notes.dedup();
+    notes
+}
+
+fn plural(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}

@@ -1,0 +1,107 @@
+//! What lies on the storages of a job, for the commands that read: one catalog per storage, and who owns what.
+//!
+//! Reading and grouping are the engine's; this only opens and asks.
+
+use std::sync::Arc;
+
+use nxs_base::ErrorKind;
+use nxs_base::ports::storage::Storage;
+use nxs_base::spec::{JobSpec, RunSpec, StorageSpec};
+use nxs_engine::catalog::{self, Catalog, ConfiguredGroup, GroupId};
+
+use crate::app::Env;
+use crate::exit::Exit;
+
+/// One storage of a job, read.
+pub(crate) struct Shelf {
+    pub(crate) spec: StorageSpec,
+    pub(crate) catalog: Catalog,
+}
+
+/// How many storages answered and how many did not.
+#[derive(Debug, Default)]
+pub(crate) struct Reached {
+    good: usize,
+    bad: usize,
+}
+
+impl Reached {
+    /// Complete if all answered, failed if none did.
+    pub(crate) fn exit(&self) -> Exit {
+        match (self.good, self.bad) {
+            (_, 0) => Exit::Complete,
+            (0, _) => Exit::Failed,
+            _ => Exit::Partial,
+        }
+    }
+}
+
+/// Opens the enabled storages of a job. What cannot be opened is said on stderr and counted as not reached.
+pub(crate) fn open(env: &Env, job: &JobSpec, reached: &mut Reached) -> Vec<(StorageSpec, Arc<dyn Storage>)> {
+    let mut opened = Vec::new();
+    for spec in job.storages.iter().filter(|s| s.enable) {
+        match (env.open_storage)(spec) {
+            Ok(storage) => {
+                reached.good += 1;
+                opened.push((spec.clone(), storage));
+            }
+            Err(error) => complain(env, job, spec, &error, reached),
+        }
+    }
+    opened
+}
+
+/// Reads the enabled storages of a job. What cannot be read is said on stderr and counted as not reached.
+pub(crate) fn read(env: &Env, job: &JobSpec, reached: &mut Reached) -> Vec<Shelf> {
+    let mut shelves = Vec::new();
+    for (spec, storage) in open(env, job, reached) {
+        match catalog::scan(&*storage) {
+            Ok(catalog) => shelves.push(Shelf { spec, catalog }),
+            Err(error) => {
+                reached.good -= 1;
+                complain(env, job, &spec, &error, reached);
+            }
+        }
+    }
+    shelves
+}
+
+fn complain(env: &Env, job: &JobSpec, spec: &StorageSpec, error: &nxs_base::Error, reached: &mut Reached) {
+    reached.bad += 1;
+    let text = format!("job '{}', storage '{}': {}", job.name, spec.name, error.chain());
+    env.console.say_with_hint(&text, error.hint());
+}
+
+/// The groups that the configuration names now: every target of every job. Needed to know whose a backup without a
+/// record is. Sources that this build lacks, and patterns without a match, have none.
+pub(crate) fn configured_groups(env: &Env, spec: &RunSpec) -> Vec<ConfiguredGroup> {
+    let mut groups = Vec::new();
+    for job in &spec.jobs {
+        for entry in &job.sources {
+            let targets = match (env.open_source)(entry, job.kind).and_then(|s| s.targets()) {
+                Ok(targets) => targets,
+                Err(error) if error.kind() == ErrorKind::Unsupported => continue,
+                Err(error) => {
+                    env.console.say_error(&error);
+                    continue;
+                }
+            };
+            groups.extend(targets.into_iter().flatten().map(|target| ConfiguredGroup {
+                id: GroupId {
+                    server_name: server_name(env, spec).to_owned(),
+                    job: job.name.clone(),
+                    source: entry.index,
+                    root: target.root,
+                },
+                part: target.part,
+                stem: target.file_stem,
+            }));
+        }
+    }
+    groups
+}
+
+/// The configured name of this server, else that of the host.
+pub(crate) fn server_name<'a>(env: &'a Env, spec: &'a RunSpec) -> &'a str {
+    if spec.main.server_name.is_empty() { &env.host } else { &spec.main.server_name }
+}

@@ -1,0 +1,250 @@
+//! Files and directories: target globs, excludes, and an archive of each target.
+//!
+//! A walk (`walk`) lists the entries in order, reader threads load small files and attributes ahead (`batch`, `queue`),
+//! and one writer puts members into the archive (`emit`), streaming big files itself. Memory is bounded: 14 batches of
+//! about 1 MiB and one block. Formats are `nxs_archive::tar`'s, names of targets `nxs_base::naming`'s.
+
+mod batch;
+mod emit;
+mod exclude;
+mod glob;
+mod open;
+mod queue;
+mod root_text;
+mod walk;
+
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use nxs_base::entry::{EntryKind, Meta};
+use nxs_base::naming;
+use nxs_base::ports::source::{Artefact, Cancel, DumpReport, NoteKind, Sink, Source, Target};
+use nxs_base::spec::FilesSource as FilesSpec;
+use nxs_base::{Error, ErrorKind, Result};
+use nxs_sys::fsx;
+use nxs_sys::users::Users;
+
+use batch::{Batch, Work};
+use emit::Emitter;
+use exclude::Excludes;
+use open::{OpenFiles, Root};
+use queue::Feed;
+
+/// Threads that open and read small files ahead of the writer: on a cold cache the disk has that much to do at once.
+const READER_THREADS: usize = 4;
+
+/// Saves the files of one entry of `sources`.
+#[derive(Debug)]
+pub struct FilesSource {
+    spec: FilesSpec,
+    excludes: Arc<Excludes>,
+    users: Users,
+}
+
+impl FilesSource {
+    /// Fails with [`ErrorKind::Invalid`] on excludes that cannot be read. Touches no file.
+    pub fn new(spec: FilesSpec) -> Result<Self> {
+        let excludes = Arc::new(Excludes::new(&spec.excludes)?);
+        Ok(Self { spec, excludes, users: Users::new() })
+    }
+
+    fn add_targets(&self, pattern: &str, targets: &mut Vec<Result<Target>>) -> Result<()> {
+        let absolute = absolute(pattern)?;
+        let found = glob::expand(&absolute);
+        if found.is_empty() {
+            let text = format!("no file system objects found for target `{}`", fsx::show(pattern.as_bytes()));
+            targets.push(Err(Error::new(ErrorKind::NotFound, text)));
+        }
+        for matched in found {
+            let path = clean_path(&matched);
+            // v2 leaves such targets out without an archive, too.
+            if self.excludes.covers_target(member_path(&path), is_dir(&path)) {
+                continue;
+            }
+            let name = naming::glob_target(&absolute, &matched);
+            targets.push(Ok(Target {
+                name: name.stem.clone(),
+                part: name.part,
+                file_stem: name.stem,
+                extension: "tar".to_owned(),
+                root: root_text::encode(&path),
+            }));
+        }
+        Ok(())
+    }
+}
+
+impl Source for FilesSource {
+    /// Targets that an absolute exclude covers are left out, without an error.
+    fn targets(&self) -> Result<Vec<Result<Target>>> {
+        let mut targets = Vec::new();
+        for pattern in &self.spec.targets {
+            self.add_targets(pattern, &mut targets)?;
+        }
+        Ok(targets)
+    }
+
+    fn probe(&self, target: &Target) -> Result<()> {
+        let path = root_text::decode(&target.root);
+        match Root::open(&path) {
+            Ok(root) => root.probe().map_err(|e| emit::cannot_open(&path, e)),
+            Err(error) => dangling_link(&path).map(drop).ok_or_else(|| emit::cannot_open(&path, error)),
+        }
+    }
+
+    /// Fails only if the root cannot be opened, on errors of the sink, and when cancelled.
+    fn dump(&self, target: &Target, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport> {
+        let path = root_text::decode(&target.root);
+        let member = member_path(&path).to_vec();
+        if self.excludes.covers_target(&member, is_dir(&path)) {
+            let mut report = DumpReport::default();
+            report.note(NoteKind::LeftOut, fsx::show(&path), "excluded by the configuration");
+            return Ok(report);
+        }
+        let root = match Root::open(&path) {
+            Ok(root) => root,
+            Err(error) => {
+                let (meta, link) = dangling_link(&path).ok_or_else(|| emit::cannot_open(&path, error))?;
+                let mut archive = Archive { users: &self.users, sink, cancel, member: &member };
+                return archive.single(&NoFiles, meta, &link);
+            }
+        };
+        root.probe().map_err(|e| emit::cannot_open(&path, e))?;
+        let (meta, is_socket) = root.stat().map_err(|e| emit::cannot_open(&path, e))?;
+        let mut archive = Archive { users: &self.users, sink, cancel, member: &member };
+        match meta.kind {
+            _ if is_socket => archive.socket(&root),
+            EntryKind::Dir => {
+                let walk = walk::Walk {
+                    root: root.path(),
+                    member: &member,
+                    spec: &self.spec,
+                    excludes: &self.excludes,
+                };
+                archive.tree(&root, |feed| walk.run(feed, cancel))
+            }
+            _ => archive.single(&root, meta, &[]),
+        }
+    }
+}
+
+/// An archive about to be written.
+struct Archive<'a> {
+    users: &'a Users,
+    sink: &'a mut dyn Sink,
+    cancel: &'a Cancel,
+    /// Member path of the root.
+    member: &'a [u8],
+}
+
+impl Archive<'_> {
+    fn begin<'e, O: OpenFiles>(&'e mut self, opener: &'e O) -> Result<Emitter<'e, O>> {
+        self.sink.begin(Artefact { has_index: true, expected_bytes: None })?;
+        Ok(Emitter::new(self.sink, opener, self.cancel, self.users, self.member.len()))
+    }
+
+    /// Writes all that `feed` pushes, in its order.
+    fn tree<O: OpenFiles>(
+        &mut self,
+        opener: &O,
+        feed: impl FnOnce(Feed<Batch>) -> Result<()> + Send,
+    ) -> Result<DumpReport> {
+        let root_bytes = self.member.len();
+        let mut emitter = self.begin(opener)?;
+        queue::run(
+            READER_THREADS,
+            feed,
+            |batch: &mut Batch| batch.load(opener, root_bytes),
+            |batch| emitter.batch(batch),
+        )?;
+        emitter.finish()
+    }
+
+    /// Writes a root that is no directory.
+    fn single(&mut self, opener: &impl OpenFiles, meta: Meta, link: &[u8]) -> Result<DumpReport> {
+        let member = self.member;
+        let mut batch = Batch::default();
+        batch.push(member, link, meta, Work::of(meta.kind), None);
+        batch.load(opener, member.len());
+        let mut emitter = self.begin(opener)?;
+        emitter.batch(&mut batch)?;
+        emitter.finish()
+    }
+
+    fn socket(&mut self, opener: &impl OpenFiles) -> Result<DumpReport> {
+        let member = self.member;
+        let mut batch = Batch::default();
+        let work = Work::Lost { kind: NoteKind::Socket, reason: "is a socket".to_owned() };
+        batch.push(member, &[], Meta::default(), work, None);
+        let mut emitter = self.begin(opener)?;
+        emitter.batch(&mut batch)?;
+        emitter.finish()
+    }
+}
+
+/// Stands in for the files of a target that has none.
+struct NoFiles;
+
+impl OpenFiles for NoFiles {
+    type File = open::OpenFile;
+
+    fn open(&self, _below: &[u8]) -> std::io::Result<Self::File> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+
+    fn read_link(&self, _below: &[u8]) -> std::io::Result<Vec<u8>> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+
+    fn xattrs(&self, _below: &[u8]) -> Result<open::Xattrs> {
+        Ok(open::Xattrs::new())
+    }
+}
+
+/// Makes a target glob absolute.
+fn absolute(pattern: &str) -> Result<Vec<u8>> {
+    if pattern.is_empty() || pattern.starts_with('/') {
+        return Ok(pattern.as_bytes().to_vec());
+    }
+    let here = std::env::current_dir().map_err(|e| Error::io("cannot find the current directory", e))?;
+    Ok([here.as_os_str().as_bytes(), b"/", pattern.as_bytes()].concat())
+}
+
+/// The path of a match as the archive spells it: no `/` at the end, no `.` and `..` components.
+fn clean_path(matched: &[u8]) -> Vec<u8> {
+    let mut path = matched;
+    while let [rest @ .., b'/'] = path
+        && !rest.is_empty()
+    {
+        path = rest;
+    }
+    let has_dots = path.split(|b| *b == b'/').any(|c| c == b"." || c == b"..");
+    match std::fs::canonicalize(fsx::as_path(path)) {
+        // `..` leads out of what a link leads to, which only the file system knows.
+        Ok(real) if has_dots => real.as_os_str().as_bytes().to_vec(),
+        _ => path.to_vec(),
+    }
+}
+
+/// The path in the archive: without the leading `/`.
+fn member_path(path: &[u8]) -> &[u8] {
+    path.strip_prefix(b"/").unwrap_or(path)
+}
+
+fn is_dir(path: &[u8]) -> bool {
+    std::fs::metadata(fsx::as_path(path)).is_ok_and(|m| m.is_dir())
+}
+
+/// A link that leads nowhere is saved as the link that it is.
+fn dangling_link(path: &[u8]) -> Option<(Meta, Vec<u8>)> {
+    let stat = rustix::fs::lstat(fsx::as_path(path)).ok()?;
+    let (meta, _) = nxs_sys::meta::from_stat(&stat);
+    if meta.kind != EntryKind::Symlink {
+        return None;
+    }
+    let link = std::fs::read_link(fsx::as_path(path)).ok()?;
+    Some((meta, link.as_os_str().as_bytes().to_vec()))
+}
+
+#[cfg(test)]
+mod tests;

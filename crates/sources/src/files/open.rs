@@ -1,0 +1,227 @@
+//! Opens and reads what lies below the root of a target: the only place of the files source that talks to files.
+//!
+//! Behind traits, so that tests can make a file shrink, grow or fail at a given byte. Symbolic links on the way are
+//! never followed, and nothing leads out of the root: who may write into the tree cannot make the backup read other
+//! files. Does not decide what to do about an error (`super::emit`), does not walk (`nxs_sys::walk`).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use nxs_base::entry::{EntryKind, Meta};
+use nxs_sys::fsx::as_path;
+use nxs_sys::{file_read, meta, xattr};
+use rustix::fs::{self as rfs, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Name and value of each extended attribute.
+pub(crate) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What an open file says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileStat {
+    pub(crate) meta: Meta,
+    /// False for anything but a regular file.
+    pub(crate) is_regular: bool,
+    /// Whether fewer bytes are allocated than the size says.
+    pub(crate) may_have_holes: bool,
+}
+
+/// Opens regular files of one target.
+pub(crate) trait OpenFiles: Sync {
+    type File: ReadFile;
+
+    /// Opens the file `below` (relative to the root; empty for the root itself) for reading. Never blocks on a pipe.
+    fn open(&self, below: &[u8]) -> io::Result<Self::File>;
+
+    /// What a symbolic link says.
+    fn read_link(&self, below: &[u8]) -> io::Result<Vec<u8>>;
+
+    /// The extended attributes of an entry of any kind, not following a link. None where the file system has none.
+    fn xattrs(&self, below: &[u8]) -> nxs_base::Result<Xattrs>;
+}
+
+/// One open file.
+pub(crate) trait ReadFile {
+    fn stat(&self) -> io::Result<FileStat>;
+
+    /// Reads at `offset`; fewer bytes than asked for, zero at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Where the first `size_bytes` hold data, as offset and length. None if there are no holes in them.
+    fn extents(&self, size_bytes: u64) -> Option<Vec<(u64, u64)>>;
+
+    fn xattrs(&self) -> nxs_base::Result<Xattrs>;
+
+    /// Says that the whole file will be read in order.
+    fn advise_sequential(&self);
+}
+
+/// The root of a target in the file system.
+#[derive(Debug)]
+pub(crate) struct Root {
+    fd: OwnedFd,
+    /// Without links.
+    path: Vec<u8>,
+    is_privileged: bool,
+}
+
+/// The attribute that holds the ACL of an entry.
+pub(crate) const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
+
+/// The attribute that holds the ACL which a directory passes on.
+pub(crate) const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
+
+/// Longest path given to the kernel in one piece.
+const MAX_PIECE_BYTES: usize = 4000;
+
+impl Root {
+    /// Opens `path`, following it if it is a link. Reads nothing and wakes no device.
+    pub(crate) fn open(path: &[u8]) -> io::Result<Self> {
+        let real = std::fs::canonicalize(as_path(path))?;
+        let fd = rfs::open(&real, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let is_privileged = rustix::process::geteuid().is_root();
+        Ok(Self { fd, path: real.into_os_string().into_vec(), is_privileged })
+    }
+
+    /// The root's path without links on the way.
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// What it is, and whether it is a socket.
+    pub(crate) fn stat(&self) -> io::Result<(Meta, bool)> {
+        Ok(meta::from_stat(&rfs::fstat(&self.fd)?))
+    }
+
+    /// Proves that a directory can be listed and a file be read. Leaves devices and pipes alone.
+    pub(crate) fn probe(&self) -> io::Result<()> {
+        match self.stat()?.0.kind {
+            EntryKind::Dir => {
+                rfs::Dir::new(self.reopen(OFlags::DIRECTORY)?)?.next().transpose()?;
+            }
+            EntryKind::File => drop(self.reopen(OFlags::empty())?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn reopen(&self, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        Ok(rfs::open(as_path(&self.path), flags, Mode::empty())?)
+    }
+
+    fn open_below(&self, below: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        if below.len() <= MAX_PIECE_BYTES {
+            return Ok(open_beneath(self.fd.as_fd(), below, flags)?);
+        }
+        let mut rest = below;
+        let mut dir: Option<OwnedFd> = None;
+        while rest.len() > MAX_PIECE_BYTES {
+            let cut = rest[..MAX_PIECE_BYTES].iter().rposition(|b| *b == b'/').ok_or(Errno::NAMETOOLONG)?;
+            let from = dir.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd);
+            dir = Some(open_beneath(from, &rest[..cut], OFlags::PATH | OFlags::DIRECTORY)?);
+            rest = &rest[cut + 1..];
+        }
+        let from = dir.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd);
+        Ok(open_beneath(from, rest, flags)?)
+    }
+}
+
+fn open_beneath(dir: BorrowedFd<'_>, below: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match rfs::openat2(dir, as_path(below), flags, Mode::empty(), resolve) {
+        // Kernels before 5.6, and sandboxes that do not know the call.
+        Err(Errno::NOSYS) => rfs::openat(dir, as_path(below), flags, Mode::empty()),
+        other => other,
+    }
+}
+
+impl OpenFiles for Root {
+    type File = OpenFile;
+
+    fn open(&self, below: &[u8]) -> io::Result<OpenFile> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        if below.is_empty() {
+            return self.reopen(OFlags::empty()).map(OpenFile);
+        }
+        if self.is_privileged {
+            match self.open_below(below, flags | OFlags::NOATIME) {
+                // Not the owner after all, seen from this user namespace.
+                Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {}
+                other => return other.map(OpenFile),
+            }
+        }
+        self.open_below(below, flags).map(OpenFile)
+    }
+
+    fn read_link(&self, below: &[u8]) -> io::Result<Vec<u8>> {
+        if below.len() <= MAX_PIECE_BYTES {
+            return Ok(rfs::readlinkat(&self.fd, as_path(below), Vec::new())?.into_bytes());
+        }
+        let link = self.open_below(below, OFlags::PATH)?;
+        Ok(rfs::readlinkat(&link, "", Vec::new())?.into_bytes())
+    }
+
+    fn xattrs(&self, below: &[u8]) -> nxs_base::Result<Xattrs> {
+        if below.is_empty() {
+            return wanted(xattr::of_path(as_path(&self.path))?);
+        }
+        let mut full = Vec::with_capacity(self.path.len() + 1 + below.len());
+        full.extend_from_slice(&self.path);
+        full.push(b'/');
+        full.extend_from_slice(below);
+        wanted(xattr::of_path(as_path(&full))?)
+    }
+}
+
+/// A file opened for reading.
+#[derive(Debug)]
+pub(crate) struct OpenFile(OwnedFd);
+
+impl ReadFile for OpenFile {
+    fn stat(&self) -> io::Result<FileStat> {
+        Ok(file_stat(&rfs::fstat(&self.0)?))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        loop {
+            match rustix::io::pread(&self.0, &mut *buffer, offset) {
+                Err(Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    fn extents(&self, size_bytes: u64) -> Option<Vec<(u64, u64)>> {
+        file_read::extents(&self.0, size_bytes)
+    }
+
+    fn xattrs(&self) -> nxs_base::Result<Xattrs> {
+        wanted(xattr::of_fd(&self.0)?)
+    }
+
+    fn advise_sequential(&self) {
+        file_read::will_read_through(&self.0);
+    }
+}
+
+/// Leaves out attributes that a backup does not carry: SELinux labels and the like belong to the policy of the host.
+fn wanted(mut xattrs: Xattrs) -> nxs_base::Result<Xattrs> {
+    xattrs.retain(|(name, _)| {
+        name.starts_with(b"user.")
+            || name.starts_with(b"trusted.")
+            || name == b"security.capability"
+            || name == ACL_ACCESS
+            || name == ACL_DEFAULT
+    });
+    Ok(xattrs)
+}
+
+fn file_stat(stat: &rfs::Stat) -> FileStat {
+    let (meta, _) = meta::from_stat(stat);
+    let is_regular = meta.kind == EntryKind::File;
+    let allocated_bytes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+    FileStat { meta, is_regular, may_have_holes: is_regular && meta.size_bytes > allocated_bytes }
+}

@@ -1,0 +1,174 @@
+//! Which targets there are, what they are called, and what excludes leave of them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use super::*;
+
+fn sites() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    for site in ["site1", "site2"] {
+        for d in ["data/cache", "data/cache2", "data/log/old", "tmp"] {
+            fs::create_dir_all(root.join(site).join(d)).unwrap();
+        }
+        for f in [
+            "data/a.log",
+            "data/index.php",
+            "data/cache/x",
+            "data/cache2/y",
+            "data/log/b.log",
+            "data/log/old/c.log",
+        ] {
+            fs::write(root.join(site).join(f), f).unwrap();
+        }
+    }
+    let text = root.to_str().unwrap().to_owned();
+    (dir, text)
+}
+
+#[test]
+fn every_match_is_a_target_with_v2s_part_and_name() {
+    let (_dir, root) = sites();
+    let source =
+        source(&[&format!("{root}/*/data/"), &format!("{root}/*/d*"), &format!("{root}/site1/tmp")], &[]);
+    let shown: Vec<_> =
+        targets(&source).into_iter().map(|t| (t.part, t.file_stem, t.extension, t.root)).collect();
+    let expect = |part: &str, stem: &str, path: &str| {
+        (part.to_owned(), stem.to_owned(), "tar".to_owned(), format!("{root}/{path}"))
+    };
+    let expected = [
+        expect("site1", "site1", "site1/data"),
+        expect("site2", "site2", "site2/data"),
+        expect("site1/data", "site1___data", "site1/data"),
+        expect("site2/data", "site2___data", "site2/data"),
+        expect("tmp", "tmp", "site1/tmp"),
+    ];
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_glob_without_a_match_is_an_error_in_the_list_and_the_others_go_on() {
+    let (_dir, root) = sites();
+    let source = source(&[&format!("{root}/gone*"), &format!("{root}/site1")], &[]);
+    let list = source.targets().unwrap();
+    let error = list[0].as_ref().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.to_string(), format!("no file system objects found for target `{root}/gone*`"));
+    assert_eq!(list[1].as_ref().unwrap().name, "site1");
+}
+
+#[test]
+fn a_target_that_is_not_utf8_is_dumped_by_its_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let odd = root.join(as_path(b"caf\xe9 %41"));
+    fs::create_dir(&odd).unwrap();
+    fs::write(odd.join("f"), "x").unwrap();
+    let source = source(&[&format!("{}/caf*", root.display())], &[]);
+    let target = &targets(&source)[0];
+    assert_eq!(target.root, format!("{}/caf%E9 %2541", root.display()));
+    source.probe(target).unwrap();
+    let (sink, _) = dump(&source, target);
+    let path = odd.join("f");
+    assert_eq!(sink.index[1].path, &path.as_os_str().as_bytes()[1..]);
+}
+
+#[test]
+fn excludes_hold_for_every_target_and_hide_whole_components_only() {
+    let (_dir, root) = sites();
+    let source = source(
+        &[&format!("{root}/*/data")],
+        &["cache", "*.log", "log/old", &format!("{root}/site2/data/index.php")],
+    );
+    for (target, has_index) in targets(&source).iter().zip([true, false]) {
+        let (sink, report) = dump(&source, target);
+        let base = &target.root[1..];
+        let mut expected = vec![base.to_owned(), format!("{base}/cache2"), format!("{base}/cache2/y")];
+        if has_index {
+            expected.push(format!("{base}/index.php"));
+        }
+        expected.extend([format!("{base}/log"), format!("{base}/log/b.log")]);
+        assert_eq!(sink.paths(), expected);
+        assert_eq!(report.notes, []);
+    }
+}
+
+#[test]
+fn a_double_star_reaches_every_depth() {
+    let (_dir, root) = sites();
+    let (sink, _) = dump_path(Path::new(&format!("{root}/site1")), &["**/*.log", "**/cache", "tmp"]);
+    let expected =
+        ["", "/data", "/data/cache2", "/data/cache2/y", "/data/index.php", "/data/log", "/data/log/old"];
+    assert_eq!(sink.paths(), expected.map(|p| format!("{}/site1{p}", &root[1..])));
+}
+
+#[test]
+fn a_target_below_an_absolute_exclude_is_left_out() {
+    let (_dir, root) = sites();
+    let all = source(&[&format!("{root}/*/data")], &[]);
+    let source = source(&[&format!("{root}/*/data")], &[&format!("{root}/site1")]);
+    let found = targets(&source);
+    assert_eq!(found.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["site2"]);
+
+    let (sink, report) = dump(&source, &targets(&all)[0]);
+    assert_eq!((sink.begun, report.counts[&NoteKind::LeftOut]), (0, 1));
+}
+
+#[test]
+fn the_targets_own_link_is_followed_and_none_below_it() {
+    let (_dir, root) = sites();
+    let link = Path::new(&root).join("current");
+    symlink("site1/data/log", &link).unwrap();
+    symlink("..", link.join("up")).unwrap();
+    let (sink, _) = dump_path(&link, &[]);
+    let base = format!("{}/current", &root[1..]);
+    assert_eq!(sink.paths(), ["", "/b.log", "/old", "/old/c.log", "/up"].map(|p| format!("{base}{p}")));
+    assert_eq!(sink.index[0].meta.kind, nxs_base::entry::EntryKind::Dir);
+    assert_eq!(sink.index[4].link, b"..");
+}
+
+#[test]
+fn a_target_that_is_a_plain_file_gives_one_member() {
+    let (_dir, root) = sites();
+    let path = format!("{root}/site1/data/index.php");
+    let (sink, report) = dump_path(Path::new(&path), &["cache", "*.php"]);
+    assert_eq!(sink.paths(), [&path[1..]]);
+    assert_eq!((report.files, report.dirs, sink.begun), (1, 0, 1));
+}
+
+#[test]
+fn a_link_to_a_file_is_followed_and_a_link_to_nowhere_saved_as_a_link() {
+    let (_dir, root) = sites();
+    let to_file = Path::new(&root).join("l");
+    symlink("site1/data/index.php", &to_file).unwrap();
+    let (sink, _) = dump_path(&to_file, &[]);
+    assert_eq!((sink.index[0].meta.size_bytes, sink.index[0].link.len()), (14, 0));
+
+    let nowhere = Path::new(&root).join("n");
+    symlink("nowhere", &nowhere).unwrap();
+    let (sink, report) = dump_path(&nowhere, &[]);
+    assert_eq!((&sink.index[0].link[..], report.notes), (&b"nowhere"[..], vec![]));
+}
+
+#[test]
+fn dots_in_a_target_are_resolved_in_member_paths() {
+    let (_dir, root) = sites();
+    let (sink, _) = dump_path(Path::new(&format!("{root}/site1/./../site2/tmp")), &[]);
+    assert_eq!(sink.paths(), [format!("{}/site2/tmp", &root[1..])]);
+}
+
+#[test]
+fn a_probe_finds_a_target_that_is_gone() {
+    let (_dir, root) = sites();
+    let source = source(&[&format!("{root}/site1")], &[]);
+    let target = &targets(&source)[0];
+    source.probe(target).unwrap();
+    fs::remove_dir_all(format!("{root}/site1")).unwrap();
+    let error = source.probe(target).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.to_string(), format!("cannot open the target `{root}/site1`"));
+    let torn = source.dump(target, &mut Collected::default(), &Cancel::new()).unwrap_err();
+    assert_eq!(torn.kind(), ErrorKind::NotFound);
+}
