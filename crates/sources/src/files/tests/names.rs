@@ -172,3 +172,22 @@ fn a_probe_finds_a_target_that_is_gone() {
     let torn = source.dump(target, &mut Collected::default(), &Cancel::new()).unwrap_err();
     assert_eq!(torn.kind(), ErrorKind::NotFound);
 }
+
+#[test]
+fn cache_directories_and_marked_ones_are_saved_without_their_content_and_noted() {
+    let (_dir, root) = sites();
+    let base = Path::new(&root).join("site1/data");
+    fs::write(base.join("cache/CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55").unwrap();
+    fs::write(base.join("log/.nobackup"), "").unwrap();
+    let mut spec = spec(&[base.to_str().unwrap()], &["cache2"]);
+    spec.exclude_caches = true;
+    spec.exclude_if_present = vec![".nobackup".to_owned()];
+    let source = FilesSource::new(spec).unwrap();
+    let (sink, report) = dump(&source, &targets(&source)[0]);
+    let expected =
+        ["", "/a.log", "/cache", "/cache/CACHEDIR.TAG", "/index.php", "/log", "/log/.nobackup"];
+    assert_eq!(sink.paths(), expected.map(|p| format!("{}{p}", &base.to_str().unwrap()[1..])));
+    let left_out = |name: &str| (NoteKind::LeftOut, name.to_owned());
+    assert_eq!(notes(&report, &base), [left_out("cache"), left_out("log")]);
+    assert_eq!(report.gaps(), 0);
+}
