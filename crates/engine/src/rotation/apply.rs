@@ -169,13 +169,12 @@ fn follow(storage: &dyn Storage, from: &ObjectKey, to: &ObjectKey) -> Result<()>
     if from == to {
         return Ok(());
     }
-    match storage.rename(from, to) {
-        Err(e) if e.kind() == ErrorKind::NotFound => match storage.stat(to) {
-            Ok(info) if info.kind == ObjectKind::File => Ok(()),
-            _ => Err(e),
-        },
-        other => other,
+    let Err(error) = storage.rename(from, to) else { return Ok(()) };
+    let is_gone = storage.stat(from).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    if is_gone && storage.stat(to).is_ok_and(|info| info.kind == ObjectKind::File) {
+        return Ok(());
     }
+    Err(error)
 }
 
 /// Links `key` to `target`; a file that somebody put there stays.
