@@ -1,0 +1,192 @@
+//! Reads a copy: its index with its digest checked, its archive as a stream of plain bytes, or just the frames that
+//! one member needs.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use nxs_archive::frames::{Codec, FrameReader, FrameRecord, ParallelReader, decode_frame};
+use nxs_archive::index::{IndexReader, ReadAt};
+use nxs_base::entry::IndexEntry;
+use nxs_base::error::{Error, ErrorKind, Result};
+use nxs_base::layout::discrete::CompressionSuffix;
+use nxs_base::ports::storage::{ObjectKey, Storage};
+
+use super::select::Copy;
+use crate::pipeline::digest::Digest;
+
+/// Largest index that is read whole.
+const MAX_INDEX_BYTES: u64 = 4 << 30;
+
+/// An object read by ranges; counts what it reads.
+pub struct RangedObject {
+    storage: Arc<dyn Storage>,
+    key: ObjectKey,
+    bytes: u64,
+    read_bytes: Cell<u64>,
+}
+
+impl RangedObject {
+    pub fn new(storage: Arc<dyn Storage>, key: ObjectKey, bytes: u64) -> Self {
+        Self { storage, key, bytes, read_bytes: Cell::new(0) }
+    }
+
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes.get()
+    }
+
+    fn fetch(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let end = offset.saturating_add(len as u64);
+        let mut reader = self.storage.get(&self.key, Some(offset..end))?;
+        let mut bytes = Vec::new();
+        let read = reader.by_ref().take(len as u64).read_to_end(&mut bytes);
+        let read = read.map_err(|e| Error::from_io(format!("cannot read `{}`", self.key), e))?;
+        self.read_bytes.set(self.read_bytes.get() + read as u64);
+        if read != len {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("cannot read `{}`: it ends at byte {}, before {end}", self.key, offset + read as u64),
+            ));
+        }
+        Ok(bytes)
+    }
+}
+
+impl ReadAt for RangedObject {
+    fn len(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        self.fetch(offset, len)
+    }
+}
+
+/// The index of a copy for ranged reading; none where it has none.
+pub fn open_index(copy: &Copy) -> Result<Option<IndexReader<RangedObject>>> {
+    let Some(index) = &copy.entry.index else { return Ok(None) };
+    let object = RangedObject::new(Arc::clone(&copy.storage), index.key.clone(), index.size_bytes);
+    IndexReader::open(object).map(Some)
+}
+
+/// The index of a copy, whole and compared with its record; none where it has none.
+pub fn load_index(copy: &Copy) -> Result<Option<IndexReader<Vec<u8>>>> {
+    let Some(index) = &copy.entry.index else { return Ok(None) };
+    if index.size_bytes > MAX_INDEX_BYTES {
+        return Err(Error::new(ErrorKind::Corrupt, format!("the index `{}` is absurdly large", index.key)));
+    }
+    let mut bytes = Vec::new();
+    copy.storage
+        .get(&index.key, None)?
+        .take(MAX_INDEX_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::from_io(format!("cannot read `{}`", index.key), e))?;
+    let mut digest = Digest::default();
+    digest.update(&bytes);
+    let digests = digest.finish();
+    if let Some(expected) = copy.entry.record().and_then(|r| r.index.as_ref())
+        && (expected.stored.sha256 != digests.sha256 || expected.stored.blake3 != digests.blake3)
+    {
+        return Err(Error::new(ErrorKind::Corrupt, format!("the index `{}` is not what its record says", index.key)));
+    }
+    IndexReader::open(bytes).map(Some)
+}
+
+/// The codec that the archive's name tells.
+pub fn codec_of(copy: &Copy) -> Codec {
+    match copy.entry.name.as_ref().map(|n| n.suffix.compression) {
+        Some(CompressionSuffix::Gzip) => Codec::Gzip(6),
+        Some(CompressionSuffix::Zstd) => Codec::Zstd(3),
+        Some(CompressionSuffix::None) | None => Codec::None,
+    }
+}
+
+/// The whole archive as plain bytes: by the frame table in parallel, every frame checked, or as a plain stream.
+pub fn open_plain(copy: &Copy, frames: Option<Vec<FrameRecord>>, workers: usize) -> Result<Box<dyn Read>> {
+    let stored = copy.storage.get(&copy.entry.key, None)?;
+    let codec = codec_of(copy);
+    match frames {
+        Some(frames) => Ok(Box::new(ParallelReader::new(codec, frames, workers, stored)?)),
+        None => Ok(Box::new(FrameReader::new(codec, stored)?)),
+    }
+}
+
+/// Reads members by their place in the index, a frame at a time, keeping the last frame.
+pub struct Members<'a> {
+    archive: RangedObject,
+    codec: Codec,
+    index: &'a IndexReader<RangedObject>,
+    last: RefCell<Option<(FrameRecord, Arc<Vec<u8>>)>>,
+}
+
+impl<'a> Members<'a> {
+    pub fn new(copy: &Copy, index: &'a IndexReader<RangedObject>) -> Self {
+        let archive =
+            RangedObject::new(Arc::clone(&copy.storage), copy.entry.key.clone(), copy.entry.size_bytes);
+        Self { archive, codec: codec_of(copy), index, last: RefCell::new(None) }
+    }
+
+    /// Stored bytes of the archive that were read.
+    pub fn read_bytes(&self) -> u64 {
+        self.archive.read_bytes()
+    }
+
+    /// The plain bytes of one member: headers, data, padding.
+    pub fn open<'m>(&'m self, entry: &IndexEntry) -> Result<MemberReader<'m, 'a>> {
+        let mut frames = self.index.frames_for(entry.offset, entry.stored_bytes)?;
+        frames.reverse();
+        let end = entry.offset.saturating_add(entry.stored_bytes);
+        Ok(MemberReader { members: self, frames, at: entry.offset, end, frame: None })
+    }
+
+    fn frame(&self, record: &FrameRecord) -> Result<Arc<Vec<u8>>> {
+        if let Some((known, plain)) = &*self.last.borrow()
+            && known == record
+        {
+            return Ok(Arc::clone(plain));
+        }
+        let stored = self.archive.fetch(record.stored_offset, record.stored_bytes as usize)?;
+        let plain = Arc::new(decode_frame(self.codec, record, &stored)?);
+        *self.last.borrow_mut() = Some((*record, Arc::clone(&plain)));
+        Ok(plain)
+    }
+}
+
+/// The plain bytes of one member.
+pub struct MemberReader<'m, 'a> {
+    members: &'m Members<'a>,
+    /// Still to come, the next one last.
+    frames: Vec<FrameRecord>,
+    at: u64,
+    end: u64,
+    frame: Option<(FrameRecord, Arc<Vec<u8>>)>,
+}
+
+impl Read for MemberReader<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.at >= self.end || buf.is_empty() {
+                return Ok(0);
+            }
+            if let Some((record, plain)) = &self.frame
+                && self.at < record.plain_end()
+            {
+                let start = usize::try_from(self.at.saturating_sub(record.plain_offset)).unwrap_or(usize::MAX);
+                let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+                let bytes = plain.get(start..).unwrap_or_default();
+                let n = buf.len().min(bytes.len()).min(left);
+                if n > 0 {
+                    buf[..n].copy_from_slice(&bytes[..n]);
+                    self.at += n as u64;
+                    return Ok(n);
+                }
+            }
+            let Some(record) = self.frames.pop() else {
+                let message = format!("the index has no frame for plain byte {}", self.at);
+                return Err(Error::new(ErrorKind::Corrupt, message).into_io());
+            };
+            let plain = self.members.frame(&record).map_err(Error::into_io)?;
+            self.frame = Some((record, plain));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Which backups a restore or a verification means: candidates of a job on all its storages, narrowed by source,
+//! target and time. Pure over catalogs that were read before.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use nxs_base::error::{Error, ErrorKind, Result};
+use nxs_base::layout::discrete;
+use nxs_base::ports::storage::Storage;
+use nxs_base::spec::{JobSpec, StorageKind, StorageSpec};
+
+use crate::catalog::{self, Catalog, CatalogEntry, Origin};
+
+/// A storage and what lies on it.
+pub struct Shelf {
+    pub spec: StorageSpec,
+    pub storage: Arc<dyn Storage>,
+    pub catalog: Catalog,
+}
+
+/// One copy that can be read.
+#[derive(Clone)]
+pub struct Copy {
+    pub storage: Arc<dyn Storage>,
+    pub storage_name: String,
+    pub entry: CatalogEntry,
+}
+
+/// One backup with all its copies, the best to read first.
+pub struct Candidate {
+    pub source: Option<usize>,
+    pub target: String,
+    /// The target, exactly; empty where nobody knows.
+    pub root: String,
+    pub started: Timestamp,
+    pub complete: bool,
+    pub copies: Vec<Copy>,
+}
+
+/// Reads all storages, the local ones first; those that cannot be read are returned as problems.
+pub fn shelves(storages: &[(StorageSpec, Arc<dyn Storage>)]) -> (Vec<Shelf>, Vec<Error>) {
+    let mut shelves = Vec::new();
+    let mut problems = Vec::new();
+    let mut order: Vec<_> = storages.iter().collect();
+    order.sort_by_key(|(spec, _)| spec.kind != StorageKind::Local);
+    for (spec, storage) in order {
+        match catalog::scan(storage.as_ref()) {
+            Ok(catalog) => {
+                shelves.push(Shelf { spec: spec.clone(), storage: Arc::clone(storage), catalog });
+            }
+            Err(error) => problems.push(error),
+        }
+    }
+    (shelves, problems)
+}
+
+/// Narrows down.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted<'a> {
+    pub source: Option<usize>,
+    /// A target's name, its part, or its exact path.
+    pub target: Option<&'a str>,
+    /// Only backups that started at or before this.
+    pub at: Option<Timestamp>,
+    pub from: Option<&'a str>,
+    /// Archives without a record count too.
+    pub adopt: bool,
+}
+
+/// All backups of the job that fit, newest first, each with its copies.
+pub fn candidates(
+    job: &JobSpec,
+    server_name: &str,
+    shelves: &[Shelf],
+    wanted: &Wanted<'_>,
+    zone: &TimeZone,
+) -> Vec<Candidate> {
+    let mut found: Vec<(String, Candidate)> = Vec::new();
+    for shelf in shelves {
+        if wanted.from.is_some_and(|from| from != shelf.spec.name) {
+            continue;
+        }
+        let orphans = shelf.catalog.orphans.iter().filter(|_| wanted.adopt).map(|o| CatalogEntry {
+            key: o.key.clone(),
+            size_bytes: o.size_bytes,
+            mtime: o.mtime,
+            name: discrete::parse(&o.key).map(|p| p.name),
+            origin: Origin::Adopted,
+            index: None,
+            links: Vec::new(),
+        });
+        for entry in shelf.catalog.entries.iter().cloned().chain(orphans) {
+            let Some((id, mut candidate)) = candidate(job, server_name, &entry, zone) else { continue };
+            let copy = Copy {
+                storage: Arc::clone(&shelf.storage),
+                storage_name: shelf.spec.name.clone(),
+                entry: entry.clone(),
+            };
+            match found.iter_mut().find(|(known, _)| *known == id) {
+                Some((_, known)) => known.copies.push(copy),
+                None => {
+                    candidate.copies.push(copy);
+                    found.push((id, candidate));
+                }
+            }
+        }
+    }
+    let mut fitting: Vec<Candidate> =
+        found.into_iter().map(|(_, c)| c).filter(|c| fits(c, wanted)).collect();
+    fitting.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| b.copies[0].entry.key.cmp(&a.copies[0].entry.key)));
+    fitting
+}
+
+/// The newest one of every target, or what is missing in words.
+pub fn newest(candidates: Vec<Candidate>, job: &JobSpec, wanted: &Wanted<'_>) -> Result<Vec<Candidate>> {
+    let mut newest: Vec<Candidate> = Vec::new();
+    for candidate in candidates {
+        let same = |n: &Candidate| {
+            n.source == candidate.source && n.root == candidate.root && n.target == candidate.target
+        };
+        if !newest.iter().any(same) {
+            newest.push(candidate);
+        }
+    }
+    if newest.is_empty() {
+        let target = wanted.target.map_or_else(String::new, |t| format!(" of target `{t}`"));
+        let at = wanted.at.map_or_else(String::new, |at| format!(" from {at} or before"));
+        return Err(Error::new(ErrorKind::NotFound, format!("job `{}` has no backup{target}{at}", job.name))
+            .with_hint("`nxs-backup ls` shows what there is."));
+    }
+    newest.sort_by(|a, b| (a.source, &a.target).cmp(&(b.source, &b.target)));
+    Ok(newest)
+}
+
+fn candidate(job: &JobSpec, server: &str, entry: &CatalogEntry, zone: &TimeZone) -> Option<(String, Candidate)> {
+    let started = entry.started(zone);
+    let complete = entry.is_complete();
+    if let Some(record) = entry.record() {
+        let ours = record.job == job.name && record.server_name == server;
+        return ours.then(|| {
+            let candidate = Candidate {
+                source: Some(record.source),
+                target: record.target.clone(),
+                root: record.root.clone(),
+                started,
+                complete,
+                copies: Vec::new(),
+            };
+            (record.id.to_string(), candidate)
+        });
+    }
+    let name = entry.name.as_ref()?;
+    if name.extension != "tar" || job.kind.group() != "files" {
+        return None;
+    }
+    let target = if name.part.is_empty() { name.stem.clone() } else { name.part.clone() };
+    let candidate =
+        Candidate { source: None, target, root: String::new(), started, complete, copies: Vec::new() };
+    Some((format!("{}/{}", name.part, name.file_name()), candidate))
+}
+
+fn fits(candidate: &Candidate, wanted: &Wanted<'_>) -> bool {
+    wanted.source.is_none_or(|s| candidate.source == Some(s))
+        && wanted.at.is_none_or(|at| candidate.started <= at)
+        && wanted.target.is_none_or(|t| {
+            let part = candidate.copies[0].entry.name.as_ref().map_or("", |n| n.part.as_str());
+            candidate.target == t || part == t || candidate.root.trim_end_matches('/') == t.trim_end_matches('/')
+        })
+}
