@@ -53,7 +53,7 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Check backups: presence, sizes, digests, every frame
     Verify(VerifyArgs),
-    /// Show or drop what the retention no longer keeps
+    /// Show what the retention keeps and drops
     Rotate(RotateArgs),
     /// Print this help, the help of a command, or a table (`exit-codes`)
     Help(HelpArgs),
@@ -134,7 +134,7 @@ pub struct RestoreArgs {
     pub in_place: bool,
 
     /// With --in-place: remove what the backup does not have
-    #[arg(long, requires = "in_place")]
+    #[arg(long, requires = "in_place", conflicts_with = "to")]
     pub delete: bool,
 
     /// Leave out the leading directories: the content of the target lands in DIR itself

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use nxs_base::ErrorKind;
 use nxs_base::ports::storage::Storage;
 use nxs_base::spec::{JobSpec, RunSpec, StorageSpec};
 use nxs_engine::catalog::{self, Catalog, ConfiguredGroup, GroupId};
@@ -73,19 +72,16 @@ fn complain(env: &Env, job: &JobSpec, spec: &StorageSpec, error: &nxs_base::Erro
 }
 
 /// The groups that the configuration names now: every target of every job. Needed to know whose a backup without a
-/// record is. Sources that this build lacks, and patterns without a match, have none.
-pub(crate) fn configured_groups(env: &Env, spec: &RunSpec) -> Vec<ConfiguredGroup> {
+/// record is. Sources that cannot be opened, and patterns without a match, have none: `start` reports those.
+pub(crate) fn configured_groups<'a>(
+    env: &Env,
+    spec: &RunSpec,
+    jobs: impl IntoIterator<Item = &'a JobSpec>,
+) -> Vec<ConfiguredGroup> {
     let mut groups = Vec::new();
-    for job in &spec.jobs {
+    for job in jobs {
         for entry in &job.sources {
-            let targets = match (env.open_source)(entry, job.kind).and_then(|s| s.targets()) {
-                Ok(targets) => targets,
-                Err(error) if error.kind() == ErrorKind::Unsupported => continue,
-                Err(error) => {
-                    env.console.say_error(&error);
-                    continue;
-                }
-            };
+            let targets = (env.open_source)(entry, job.kind).and_then(|s| s.targets()).unwrap_or_default();
             groups.extend(targets.into_iter().flatten().map(|target| ConfiguredGroup {
                 id: GroupId {
                     server_name: server_name(env, spec).to_owned(),
@@ -99,6 +95,18 @@ pub(crate) fn configured_groups(env: &Env, spec: &RunSpec) -> Vec<ConfiguredGrou
         }
     }
     groups
+}
+
+/// The other jobs with a storage that leads to the same place as one of this job's.
+pub(crate) fn neighbours<'a>(spec: &'a RunSpec, job: &JobSpec) -> Vec<&'a JobSpec> {
+    let shares = |other: &JobSpec| job.storages.iter().any(|s| uses(other, s));
+    spec.jobs.iter().filter(|other| other.name != job.name && shares(other)).collect()
+}
+
+/// Whether the job has a storage that leads to the same place.
+pub(crate) fn uses(job: &JobSpec, storage: &StorageSpec) -> bool {
+    let place = |s: &StorageSpec| (s.kind, s.host.clone(), s.backup_dir.trim_end_matches('/').to_owned());
+    job.storages.iter().any(|s| place(s) == place(storage))
 }
 
 /// The configured name of this server, else that of the host.

@@ -29,57 +29,58 @@ impl Fixture {
     }
 }
 
-macro_rules! clauses {
-    ($d:tt $($name:ident)*) => {
-        /// All clauses with their names.
-        pub const CLAUSES: &[(&str, fn(&dyn Storage))] = &[$((stringify!($name), $name)),*];
-
-        /// One test per clause of the storage contract, each on a fresh [`Fixture`] from the given function.
-        #[macro_export]
-        macro_rules! storage_suite {
-            ($d make:expr) => {
-                mod storage_suite {
-                    use super::*;
-                    $(
-                        #[test]
-                        fn $name() {
-                            let fixture: $crate::suite::Fixture = ($d make)();
-                            $crate::suite::$name(&*fixture.storage);
-                        }
-                    )*
-                }
-            };
+/// One test per clause of the storage contract, each on a fresh [`Fixture`] that the given function makes.
+#[macro_export]
+macro_rules! storage_suite {
+    (@names [$($then:tt)*]) => {
+        $crate::storage_suite! { $($then)*
+            a_stream_of_unknown_length_comes_back_byte_for_byte
+            nothing_is_seen_under_the_final_name_before_the_commit
+            a_commit_never_replaces
+            of_two_writers_of_the_same_key_one_gets_exists
+            a_pending_object_that_is_dropped_leaves_nothing
+            a_reader_that_fails_leaves_nothing_and_its_own_error_comes_through
+            an_object_may_be_empty
+            missing_directories_are_made
+            put_replace_replaces_what_is_there
+            a_range_is_cut_at_the_end_of_the_object
+            what_is_not_there_is_not_found
+            a_listing_of_a_missing_directory_is_empty
+            a_listing_never_mixes_site1_with_site10
+            a_listing_holds_everything_below_with_sizes_and_partials
+            a_listing_ends_with_the_error_of_its_visitor
+            stat_says_what_the_listing_says
+            names_with_odd_characters_come_back_unchanged
+            delete_removes_one_object_and_directories_left_empty
+            rename_moves_and_never_replaces_a_file
+            a_link_reads_as_its_target_and_goes_alone
+            a_link_replaces_a_link_and_never_a_file
+            a_link_whose_target_is_gone_dangles
+            a_link_that_is_moved_still_leads_to_its_target
+            rename_replaces_a_link
+            free_room_is_told_if_the_storage_says_so
         }
     };
+    (@table $($name:ident)*) => {
+        /// All clauses with their names.
+        pub const CLAUSES: &[(&str, fn(&dyn Storage))] = &[$((stringify!($name), $name)),*];
+    };
+    (@tests ($make:expr) $($name:ident)*) => {
+        mod storage_suite {
+            use super::*;
+            $(
+                #[test]
+                fn $name() {
+                    let fixture: $crate::suite::Fixture = ($make)();
+                    $crate::suite::$name(&*fixture.storage);
+                }
+            )*
+        }
+    };
+    ($make:expr) => { $crate::storage_suite! { @names [@tests ($make)] } };
 }
 
-clauses! { $
-    a_stream_of_unknown_length_comes_back_byte_for_byte
-    nothing_is_seen_under_the_final_name_before_the_commit
-    a_commit_never_replaces
-    of_two_writers_of_the_same_key_one_gets_exists
-    a_pending_object_that_is_dropped_leaves_nothing
-    a_reader_that_fails_leaves_nothing_and_its_own_error_comes_through
-    an_object_may_be_empty
-    missing_directories_are_made
-    put_replace_replaces_what_is_there
-    a_range_is_cut_at_the_end_of_the_object
-    what_is_not_there_is_not_found
-    a_listing_of_a_missing_directory_is_empty
-    a_listing_never_mixes_site1_with_site10
-    a_listing_holds_everything_below_with_sizes_and_partials
-    a_listing_ends_with_the_error_of_its_visitor
-    stat_says_what_the_listing_says
-    names_with_odd_characters_come_back_unchanged
-    delete_removes_one_object_and_directories_left_empty
-    rename_moves_and_never_replaces_a_file
-    a_link_reads_as_its_target_and_goes_alone
-    a_link_replaces_a_link_and_never_a_file
-    a_link_whose_target_is_gone_dangles
-    a_link_that_is_moved_still_leads_to_its_target
-    rename_replaces_a_link
-    free_room_is_told_if_the_storage_says_so
-}
+crate::storage_suite! { @names [@table] }
 
 /// Runs all clauses, each on a storage of its own. For a `main` or a loop; tests use the macro.
 pub fn storage_suite(make: &dyn Fn() -> Arc<dyn Storage>) {

@@ -64,6 +64,11 @@ impl<R: ReadAt> IndexReader<R> {
         Ok(Self { source, header, entry_blocks, frame_blocks })
     }
 
+    /// What it reads from.
+    pub fn source(&self) -> &R {
+        &self.source
+    }
+
     pub fn header(&self) -> &IndexHeader {
         &self.header
     }

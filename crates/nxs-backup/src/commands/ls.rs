@@ -54,13 +54,13 @@ pub(crate) fn run(env: &Env, config: &Path, args: &LsArgs) -> Exit {
         Ok(jobs) => jobs,
         Err(exit) => return exit,
     };
-    let groups = shelf::configured_groups(env, &spec);
+    let groups = shelf::configured_groups(env, &spec, &spec.jobs);
     let zone = env.clock.now().time_zone().clone();
     let mut reached = Reached::default();
     let mut rows = Vec::new();
     for job in jobs {
         for shelf in shelf::read(env, job, &mut reached) {
-            let shared = spec.jobs.iter().filter(|j| uses(j, &shelf)).count() > 1;
+            let shared = spec.jobs.iter().filter(|j| shelf::uses(j, &shelf.spec)).count() > 1;
             rows_of(job, &shelf, &groups, &zone, shared, &mut rows);
         }
     }
@@ -73,12 +73,6 @@ pub(crate) fn run(env: &Env, config: &Path, args: &LsArgs) -> Exit {
         table(&rows)
     };
     app::said(env, env.console.data(&text), reached.exit())
-}
-
-/// Whether the job has a storage that leads to the same place.
-fn uses(job: &JobSpec, shelf: &Shelf) -> bool {
-    let place = |s: &nxs_base::spec::StorageSpec| (s.kind, s.host.clone(), s.backup_dir.clone());
-    job.storages.iter().any(|s| place(s) == place(&shelf.spec))
 }
 
 /// The rows of one storage. What has no owner (orphans, damage) is shown with the job whose directory it is in.

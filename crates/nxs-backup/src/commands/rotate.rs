@@ -30,7 +30,7 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RotateArgs) -> Exit {
         Ok(jobs) => jobs,
         Err(exit) => return exit,
     };
-    let groups = shelf::configured_groups(env, &spec);
+    let groups = shelf::configured_groups(env, &spec, &spec.jobs);
     let mut reached = Reached::default();
     let mut text = String::new();
     for job in jobs {

@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::logfile::LogFile;
 use crate::messages::{self, Level, Messages};
 use crate::runlog::RunLog;
-use crate::{summary, wire};
+use crate::{shelf, summary, wire};
 
 pub(crate) fn run(env: &Env, config: &Path, args: &StartArgs) -> u8 {
     let spec = match app::load(env, config) {
@@ -57,8 +57,8 @@ fn run_spec(env: &Env, spec: &RunSpec, args: &StartArgs) -> Exit {
 }
 
 fn run_jobs(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], log: &RunLog<'_>) -> (RunReport, bool) {
-    let host = if env.host.is_empty() { "localhost" } else { &env.host };
-    let server_name = if spec.main.server_name.is_empty() { host } else { &spec.main.server_name };
+    let host = &safe_host(&env.host);
+    let server_name = shelf::server_name(env, spec);
     let ctx = RunContext {
         server_name,
         host,
@@ -93,10 +93,11 @@ fn run_jobs(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], log: &RunLog<'_>) -> (
                 report.jobs.push(lacks);
                 continue;
             }
-            let done = catch_unwind(AssertUnwindSafe(|| run_job(&ctx, job, open(env, job))));
+            let done = catch_unwind(AssertUnwindSafe(|| run_job(&ctx, job, open(env, spec, job))));
             let done = done.unwrap_or_else(|panic| {
                 bug = true;
-                broken(job, &panic)
+                log.emit(&Event::JobFinished { job: &job.name });
+                broken(job, &*panic)
             });
             log.report_rest(&done);
             report.jobs.push(done);
@@ -112,12 +113,19 @@ fn run_jobs(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], log: &RunLog<'_>) -> (
     (report, bug)
 }
 
-fn open(env: &Env, job: &JobSpec) -> JobPorts {
+fn open(env: &Env, spec: &RunSpec, job: &JobSpec) -> JobPorts {
     let enabled = job.storages.iter().filter(|s| s.enable);
     JobPorts {
         storages: enabled.map(|s| (s.clone(), (env.open_storage)(s))).collect(),
         sources: job.sources.iter().map(|s| (s.clone(), (env.open_source)(s, job.kind))).collect(),
+        neighbours: shelf::configured_groups(env, spec, shelf::neighbours(spec, job)),
     }
+}
+
+/// The host name as it may stand in names of partial objects.
+fn safe_host(host: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
+    if host.is_empty() { "localhost".into() } else { host.chars().map(safe).collect() }
 }
 
 /// The report of a job in which the program panicked.

@@ -140,14 +140,15 @@ impl Messages {
         }
     }
 
-    /// Whether the storage is the local one, and how v2 calls it.
+    /// Whether the storage is the local one, and how v2 calls it. `storage` is its name in the job, or its label.
     fn storage(&self, job: &str, storage: &str) -> (bool, String) {
-        match self.storages.get(&(job.to_owned(), storage.to_owned())) {
-            Some(known) => {
-                let host = known.host.as_deref().map(|h| format!("({h})")).unwrap_or_default();
-                (known.kind == StorageKind::Local, format!("'{}' storage{host}", known.kind.name()))
-            }
-            None => (storage == "local", format!("'{storage}' storage")),
+        if let Some(known) = self.storages.get(&(job.to_owned(), storage.to_owned())) {
+            let host = known.host.as_deref().map(|h| format!("({h})")).unwrap_or_default();
+            return (known.kind == StorageKind::Local, format!("'{}' storage{host}", known.kind.name()));
+        }
+        match storage.split_once(" storage(") {
+            Some((kind, host)) => (false, format!("'{kind}' storage({host}")),
+            None => (storage == StorageKind::Local.name(), format!("'{storage}' storage")),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::house::{House, MAIN};
 #[test]
 fn a_job_file_is_written_privately_into_new_directories_and_replaces_what_was_there() {
     let house = House::new();
-    house.write("conf.d/site.conf", "old");
+    house.write("conf.d/site.conf", "OLD CONTENT");
     let path = house.path("conf.d/site.conf");
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
     for name in ["conf.d/site.conf", "a/b/site.conf"] {
@@ -20,7 +20,7 @@ fn a_job_file_is_written_privately_into_new_directories_and_replaces_what_was_th
         assert_eq!((answer.code, answer.out.as_str(), answer.err), (0, "", message));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         let text = house.read(name);
-        assert!(text.contains("PROJECT-desc-files") && !text.contains("old"), "{text}");
+        assert!(text.contains("PROJECT-desc-files") && !text.contains("OLD CONTENT"), "{text}");
     }
 }
 

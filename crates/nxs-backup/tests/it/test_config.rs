@@ -23,7 +23,7 @@ fn every_error_of_the_configuration_is_shown_with_its_place() {
     house.config(&format!("{MAIN}  level_mesage: error\njobs:\n{SITES}  no_such_key: 1\n"));
     let answer = house.run(&["test"]);
     assert_eq!((answer.code, answer.out.as_str()), (10, ""), "{answer:?}");
-    assert!(answer.err.contains("nxs-backup: ~/nxs.conf:10:"), "{}", answer.err);
+    assert!(answer.err.contains("nxs-backup: ~/nxs.conf:9:3: error: main."), "{}", answer.err);
     assert!(answer.err.contains("level_mesage") && answer.err.contains("no_such_key"), "{}", answer.err);
     assert!(answer.err.ends_with("nxs-backup: The configuration file '~/nxs.conf' cannot be used!\n"));
 }
@@ -44,7 +44,7 @@ fn what_this_build_cannot_run_yet_is_named_as_a_note() {
     let answer = house.run(&["test"]);
     assert_eq!(answer.code, 0, "{answer:?}");
     assert!(
-        answer.err.contains("nxs-backup: job 'sites' (desc_files): 1 source to local, ftp\n"),
+        answer.err.contains("nxs-backup: job 'sites' (desc_files): 1 source to ftp, local\n"),
         "{}",
         answer.err
     );

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use nxs_archive::tar::read::{EntryHeader, TarReader, safe_path};
-use nxs_base::entry::EntryKind;
+use nxs_base::entry::{EntryKind, Meta};
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::ports::source::Cancel;
 use nxs_sys::safe::{self, Root};
@@ -94,13 +94,9 @@ pub struct Extractor<'a> {
 }
 
 impl<'a> Extractor<'a> {
-    /// `to` is made if it is missing. Unless `in_place`, it must be empty ([`ErrorKind::Exists`]).
+    /// `to` is made if it is missing. Unless `in_place`, nothing that is there is replaced.
     pub fn open(to: &Path, options: Options, cancel: &'a Cancel) -> Result<Self> {
         fsx::create_dir_all(to, 0o755)?;
-        if !options.in_place && !fsx::list_dir(to)?.is_empty() {
-            return Err(Error::new(ErrorKind::Exists, format!("`{}` is not empty", fsx::show_path(to)))
-                .with_hint("Restore into an empty directory, or say --in-place to replace files there."));
-        }
         let root = Root::open(to)?;
         let writer =
             Arc::new(Writer { in_place: options.in_place, as_root: host::is_root(), users: Users::new() });
@@ -149,6 +145,18 @@ impl<'a> Extractor<'a> {
         tar.skip_data()?;
         let made = self.other(header, &at);
         self.collect(&at, made)
+    }
+
+    /// Makes a directory whose member is not read, with the metadata that the index knows.
+    pub fn dir(&mut self, path: &[u8], meta: &Meta) -> Result<()> {
+        let at = match self.local_path(path) {
+            Ok(at) => at,
+            // Above what is stripped.
+            Err(_) => return Ok(()),
+        };
+        let header = EntryHeader { path: path.to_vec(), meta: *meta, ..EntryHeader::default() };
+        let made = self.other(header, &at);
+        self.collect(path, made)
     }
 
     fn local_path(&self, path: &[u8]) -> Result<Vec<u8>> {

@@ -184,8 +184,7 @@ fn cache_directories_and_marked_ones_are_saved_without_their_content_and_noted()
     spec.exclude_if_present = vec![".nobackup".to_owned()];
     let source = FilesSource::new(spec).unwrap();
     let (sink, report) = dump(&source, &targets(&source)[0]);
-    let expected =
-        ["", "/a.log", "/cache", "/cache/CACHEDIR.TAG", "/index.php", "/log", "/log/.nobackup"];
+    let expected = ["", "/a.log", "/cache", "/cache/CACHEDIR.TAG", "/index.php", "/log", "/log/.nobackup"];
     assert_eq!(sink.paths(), expected.map(|p| format!("{}{p}", &base.to_str().unwrap()[1..])));
     let left_out = |name: &str| (NoteKind::LeftOut, name.to_owned());
     assert_eq!(notes(&report, &base), [left_out("cache"), left_out("log")]);
