@@ -15,8 +15,8 @@ use nxs_base::spec::job::SourceEntry;
 use nxs_base::spec::{JobSpec, Retention, StorageSpec};
 
 use super::store::Store;
+use super::target::{TargetJob, group_id, run_target};
 use crate::catalog::ConfiguredGroup;
-use super::target::{TargetJob, run_target};
 
 /// What all jobs of one run share.
 pub struct RunContext<'a> {
@@ -78,7 +78,8 @@ fn run_inner(ctx: &RunContext<'_>, job: &JobSpec, ports: JobPorts, now: &Zoned, 
 
     let mut stores = Vec::new();
     for (spec, opened) in enabled {
-        let ready = opened.and_then(|storage| Store::open(ctx, job, spec, storage, now, ports.neighbours.clone()));
+        let ready =
+            opened.and_then(|storage| Store::open(ctx, job, spec, storage, now, ports.neighbours.clone()));
         match ready {
             Ok(store) => stores.push(store),
             Err(error) => fail(ctx, report, &error),
@@ -88,28 +89,29 @@ fn run_inner(ctx: &RunContext<'_>, job: &JobSpec, ports: JobPorts, now: &Zoned, 
         return;
     }
 
+    let mut work = Vec::new();
     for (entry, opened) in ports.sources {
-        let source = match opened {
-            Ok(source) => source,
-            Err(error) => {
-                fail(ctx, report, &error);
-                continue;
+        match opened.and_then(|source| source.targets().map(|targets| (source, targets))) {
+            Ok((source, targets)) => work.push((entry, source, targets)),
+            Err(error) => fail(ctx, report, &error),
+        }
+    }
+    for store in &mut stores {
+        for (entry, _, targets) in &work {
+            for target in targets.iter().flatten() {
+                store.configure(ctx, job, &group_id(ctx, job, entry, target), target);
             }
-        };
-        let targets = match source.targets() {
-            Ok(targets) => targets,
-            Err(error) => {
-                fail(ctx, report, &error);
-                continue;
-            }
-        };
+        }
+    }
+    for (entry, source, targets) in work {
         for target in targets {
             if ctx.cancel.is_cancelled() {
                 return;
             }
             match target {
                 Ok(target) => {
-                    let work = TargetJob { ctx, job, entry: &entry, source: source.as_ref(), target: &target };
+                    let work =
+                        TargetJob { ctx, job, entry: &entry, source: source.as_ref(), target: &target };
                     report.targets.push(run_target(&work, &mut stores));
                 }
                 Err(error) => fail(ctx, report, &error),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Zoned;
-use nxs_base::error::{Error, Result};
+use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::event::Event;
 use nxs_base::layout::discrete::ArchiveName;
 use nxs_base::ports::source::Target;
@@ -15,7 +15,7 @@ use super::run::RunContext;
 use crate::catalog::{self, Catalog, CatalogEntry, ConfiguredGroup, GroupId};
 use crate::restore::guide::{self, GuideLine};
 use crate::rotation::plan::{Decision, Policy, RotationItem, plan};
-use crate::rotation::apply;
+use crate::rotation::{apply, remove_dangling};
 
 /// Name of the page that says how to restore.
 pub(crate) const GUIDE: &str = "RESTORE.md";
@@ -40,15 +40,21 @@ impl Store {
         groups: Vec<ConfiguredGroup>,
     ) -> Result<Self> {
         let tag = ctx.tag();
-        catalog::ensure_adoption_list(storage.as_ref(), &tag)?;
+        match catalog::ensure_adoption_list(storage.as_ref(), &tag) {
+            // A list that cannot be read stays as it is: what it names is neither rotated nor restored till then.
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {}
+            other => {
+                other?;
+            }
+        }
         let swept = catalog::sweep(storage.as_ref(), &tag, now.timestamp())?;
         if swept.objects() > 0 {
-            let event = Event::Swept { job: &job.name, storage: storage.label(), objects: swept.objects() };
+            let event = Event::Swept { job: &job.name, storage: &spec.name, objects: swept.objects() };
             ctx.events.emit(&event);
         }
         let catalog = catalog::scan(storage.as_ref())?;
         for damage in &catalog.damaged {
-            let message = format!("{}: `{}`: {}", storage.label(), damage.key, damage.problem.chain());
+            let message = format!("{}: `{}`: {}", spec.name, damage.key, damage.problem.chain());
             ctx.events.emit(&Event::Warned { job: &job.name, message: &message });
         }
         Ok(Self { spec, storage, catalog, groups, zone: now.time_zone().clone() })
@@ -62,14 +68,23 @@ impl Store {
         Arc::clone(&self.storage)
     }
 
-    /// Makes a target known, so that adopted backups of its name are its own.
-    pub(super) fn configure(&mut self, id: &GroupId, target: &Target) {
-        if !self.groups.iter().any(|g| g.id == *id) {
-            self.groups.push(ConfiguredGroup {
-                id: id.clone(),
-                part: target.part.clone(),
-                stem: target.file_stem.clone(),
-            });
+    /// Makes a target of this job known, so that adopted backups of its name are its own, and clears away period
+    /// links of its name that lead nowhere. All targets are to be known before the first is planned: a name that two
+    /// of them could have given belongs to neither.
+    pub(super) fn configure(&mut self, ctx: &RunContext<'_>, job: &JobSpec, id: &GroupId, target: &Target) {
+        if self.groups.iter().any(|g| g.id == *id) {
+            return;
+        }
+        self.groups.push(ConfiguredGroup {
+            id: id.clone(),
+            part: target.part.clone(),
+            stem: target.file_stem.clone(),
+        });
+        let removed = remove_dangling(self.storage.as_ref(), &self.catalog, &target.part, &target.file_stem);
+        if let Err(error) = removed {
+            let message =
+                format!("{}: cannot remove a link that leads nowhere: {}", self.spec.name, error.chain());
+            ctx.events.emit(&Event::Warned { job: &job.name, message: &message });
         }
     }
 
@@ -106,9 +121,9 @@ impl Store {
             }
             at = at
                 .checked_add(jiff::Span::new().seconds(1))
-                .map_err(|e| Error::new(nxs_base::ErrorKind::Invalid, "no time is left").with_source(e))?;
+                .map_err(|e| Error::new(ErrorKind::Invalid, "no time is left").with_source(e))?;
         }
-        Err(Error::new(nxs_base::ErrorKind::Exists, format!("no free name for `{}`", name.file_name())))
+        Err(Error::new(ErrorKind::Exists, format!("no free name for `{}`", name.file_name())))
     }
 
     /// Plans the group with the given policy.
@@ -132,11 +147,11 @@ impl Store {
                 job: &job.name,
                 period: period.name(),
                 dir: &dir,
-                storage: self.storage.label(),
+                storage: &self.spec.name,
             });
         }
         for (key, error) in &applied.problems {
-            let message = format!("cannot rotate `{key}` on {}: {}", self.storage.label(), error.chain());
+            let message = format!("cannot rotate `{key}` on {}: {}", self.spec.name, error.chain());
             ctx.events.emit(&Event::Warned { job: &job.name, message: &message });
         }
         if !applied.dropped.is_empty() || !applied.moved.is_empty() {
@@ -157,7 +172,8 @@ impl Store {
 
     /// Writes `RESTORE.md` for what lies here now.
     pub(super) fn write_guide(&self, ctx: &RunContext<'_>) -> Result<()> {
-        let mut newest: std::collections::BTreeMap<GroupId, &CatalogEntry> = std::collections::BTreeMap::new();
+        let mut newest: std::collections::BTreeMap<GroupId, &CatalogEntry> =
+            std::collections::BTreeMap::new();
         for entry in &self.catalog.entries {
             let Some(group) = entry.group(&self.groups) else { continue };
             let rank = |e: &CatalogEntry| (e.is_complete(), e.started(&self.zone));

@@ -9,18 +9,18 @@ use nxs_base::calendar::{self, Destination};
 use nxs_base::entry::FileTime;
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::event::Event;
-use nxs_base::layout::discrete::{self, ArchiveName, CompressionSuffix, Suffix};
 use nxs_base::layout;
+use nxs_base::layout::discrete::{self, ArchiveName, CompressionSuffix, Suffix};
 use nxs_base::ports::source::{DumpReport, Source, Target};
-use nxs_base::ports::storage::{ObjectInfo, ObjectKey, ObjectKind, Pending};
+use nxs_base::ports::storage::{ObjectInfo, ObjectKey, ObjectKind, Pending, Storage};
 use nxs_base::record::{BackupId, Completeness, IndexDigest, Record, StoredDigest};
 use nxs_base::report::{CopyOutcome, DroppedBackup, Problem, TargetReport};
-use nxs_base::spec::{JobSpec, Rotation};
+use nxs_base::spec::JobSpec;
 use nxs_base::spec::job::SourceEntry;
 
 use super::run::RunContext;
 use super::store::Store;
-use crate::catalog::{CatalogEntry, GroupId, Origin, PeriodLink};
+use crate::catalog::{CatalogEntry, GroupId, Origin, PeriodLink, sweep};
 use crate::pipeline::digest::{Digest, Digests};
 use crate::pipeline::run::{Lane, Passage, Passed, pass};
 use crate::rotation::order::{Order, decide_order, drop_first};
@@ -42,7 +42,6 @@ struct Slot {
     destination: Destination,
     name: ArchiveName,
     key: ObjectKey,
-    rotate_after: bool,
 }
 
 /// Saves one target. Everything that went wrong is in the report.
@@ -76,7 +75,12 @@ pub(super) fn run_target(work: &TargetJob<'_>, stores: &mut [Store]) -> TargetRe
     report
 }
 
-fn save(work: &TargetJob<'_>, stores: &mut [Store], now: &jiff::Zoned, report: &mut TargetReport) -> Result<()> {
+fn save(
+    work: &TargetJob<'_>,
+    stores: &mut [Store],
+    now: &jiff::Zoned,
+    report: &mut TargetReport,
+) -> Result<()> {
     work.source.probe(work.target)?;
     let mut slots = Vec::new();
     for (index, store) in stores.iter_mut().enumerate() {
@@ -120,7 +124,14 @@ fn save(work: &TargetJob<'_>, stores: &mut [Store], now: &jiff::Zoned, report: &
         work.source,
         work.target,
         index,
-        Passage { lanes: &lanes, tag: &tag, codec, workers: work.ctx.workers, cancel: work.ctx.cancel, progress: &progress },
+        Passage {
+            lanes: &lanes,
+            tag: &tag,
+            codec,
+            workers: work.ctx.workers,
+            cancel: work.ctx.cancel,
+            progress: &progress,
+        },
     )?;
     finish(work, stores, slots, passed, id, now, report)
 }
@@ -155,6 +166,8 @@ fn finish(
     });
     let record = record(work, id, now, &archive, plain_bytes, index_digest, &report.dump);
     let line = record.to_line();
+    let made = slots.first().map(|s| path_of(&stores[s.store], s.key.as_str())).unwrap_or_default();
+    work.ctx.events.emit(&Event::ArtefactMade { job: &work.job.name, path: &made });
     for (slot, staged) in slots.into_iter().zip(staged) {
         let store = &mut stores[slot.store];
         let made = staged.and_then(|pending| {
@@ -168,10 +181,7 @@ fn finish(
             let record_key = layout::record_key(&slot.key);
             parts.push(store.storage().stage(&record_key, &tag, &mut line.as_bytes())?);
             work.ctx.cancel.check()?;
-            for part in parts {
-                part.commit()?;
-            }
-            Ok(())
+            commit(store.storage().as_ref(), &slot.key, parts)
         });
         let place = report.copies.iter_mut().find(|c| c.storage == store.spec().name);
         let outcome = made.and_then(|()| after_commit(work, store, &slot, &record, archive.bytes));
@@ -185,11 +195,39 @@ fn finish(
     Ok(())
 }
 
+/// Publishes archive, index and record, in this order. If one of them fails, what was published before it goes again:
+/// no archive stays without its record.
+fn commit(storage: &dyn Storage, archive: &ObjectKey, parts: Vec<Box<dyn Pending>>) -> Result<()> {
+    let mut parts = parts.into_iter();
+    let Some(first) = parts.next() else { return Ok(()) };
+    first.commit()?;
+    let mut committed = Ok(());
+    for part in &mut parts {
+        committed = part.commit();
+        if committed.is_err() {
+            break;
+        }
+    }
+    let Err(mut error) = committed else { return Ok(()) };
+    // The partial of the record, in `parts` or beside it, outlives the archive: a death in between is swept.
+    for key in [layout::record_key(archive), layout::index_key(archive), archive.clone()] {
+        if let Err(left) = sweep::delete_if_there(storage, &key) {
+            let hint = format!("`{key}` could not be removed and is no backup: {}", left.chain());
+            error = error.with_hint(hint);
+        }
+    }
+    drop(parts);
+    Err(error)
+}
+
 fn verify_size(key: &ObjectKey, is: u64, should: u64) -> Result<()> {
     if is == should {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Corrupt, format!("cannot store `{key}`: {is} bytes arrived, {should} were sent")))
+    Err(Error::new(
+        ErrorKind::Corrupt,
+        format!("cannot store `{key}`: {is} bytes arrived, {should} were sent"),
+    ))
 }
 
 fn stored_digest(digests: Digests) -> StoredDigest {
@@ -260,13 +298,18 @@ fn backup_id(work: &TargetJob<'_>, now: &jiff::Zoned) -> BackupId {
     BackupId(u128::from_be_bytes(short))
 }
 
-fn group_of(work: &TargetJob<'_>) -> GroupId {
+/// Whose the backups of a target are.
+pub(super) fn group_id(ctx: &RunContext<'_>, job: &JobSpec, entry: &SourceEntry, target: &Target) -> GroupId {
     GroupId {
-        server_name: work.ctx.server_name.into(),
-        job: work.job.name.clone(),
-        source: work.entry.index,
-        root: work.target.root.clone(),
+        server_name: ctx.server_name.into(),
+        job: job.name.clone(),
+        source: entry.index,
+        root: target.root.clone(),
     }
+}
+
+fn group_of(work: &TargetJob<'_>) -> GroupId {
+    group_id(work.ctx, work.job, work.entry, work.target)
 }
 
 /// Finds the name on one storage and decides what goes before the new copy is made.
@@ -278,7 +321,6 @@ fn slot(
     now: &jiff::Zoned,
 ) -> Result<(Slot, Vec<DroppedBackup>)> {
     let group = group_of(work);
-    store.configure(&group, work.target);
     let policy = Policy {
         retention: store.spec().retention,
         upcoming: Some(calendar::periods_of(now.date())),
@@ -294,33 +336,31 @@ fn slot(
     let sizes: Vec<u64> = items.iter().map(|i| i.bytes).collect();
     let free = store.free_bytes(work.ctx, work.job);
     let mut dropped = Vec::new();
-    let mut rotate_after = true;
     match decide_order(work.job.rotation, free, &sizes, droppable) {
         Order::NewFirst { room_is_short: false } => {}
         Order::NewFirst { room_is_short: true } => {
             let message = format!(
                 "{}: there is hardly room for a new backup of `{}`, and dropping all that may go would not make it; \
                  nothing is dropped before the new one is complete",
-                store.spec().name, work.target.name
+                store.spec().name,
+                work.target.name
             );
             work.ctx.events.emit(&Event::Warned { job: &work.job.name, message: &message });
         }
         Order::DropFirst { up_to_bytes } => {
             let drops = drop_first(&decisions, &items, up_to_bytes);
-            let complete_left = items
-                .iter()
-                .filter(|i| i.complete)
-                .any(|i| !drops.iter().any(|d| d.key == i.key));
+            let complete_left =
+                items.iter().filter(|i| i.complete).any(|i| !drops.iter().any(|d| d.key == i.key));
             if !drops.is_empty() && !complete_left && items.iter().any(|i| i.complete) {
                 let message = format!(
                     "{}: the last complete copy of `{}` goes first, there is no room for two; no complete copy exists \
                      until this run ends",
-                    store.spec().name, work.target.name
+                    store.spec().name,
+                    work.target.name
                 );
                 work.ctx.events.emit(&Event::Warned { job: &work.job.name, message: &message });
             }
             dropped = store.apply(work.ctx, work.job, &drops)?;
-            rotate_after = work.job.rotation != Rotation::Before || dropped.is_empty();
         }
     }
     let name = store.free_name(ArchiveName {
@@ -333,7 +373,12 @@ fn slot(
         suffix: Suffix { compression: CompressionSuffix::from(work.entry.compression), encrypted: false },
     })?;
     let key = discrete::build(&name)?;
-    Ok((Slot { store: index, destination, name, key, rotate_after }, dropped))
+    Ok((Slot { store: index, destination, name, key }, dropped))
+}
+
+/// The place of a key in the words of the configuration.
+fn path_of(store: &Store, key: &str) -> String {
+    format!("{}/{key}", store.spec().backup_dir.trim_end_matches('/'))
 }
 
 /// The copy is committed: tells it, makes the links, drops what is over.
@@ -345,14 +390,13 @@ fn after_commit(
     bytes: u64,
 ) -> Result<Vec<DroppedBackup>> {
     let storage = store.storage();
-    let dir = |key: &ObjectKey| format!("{}/{}", store.spec().backup_dir.trim_end_matches('/'), key.dir());
-    let file = slot.key.file_name();
+    let file = path_of(store, slot.key.as_str());
     work.ctx.events.emit(&Event::CopyMade {
         job: &work.job.name,
         period: slot.destination.period.name(),
-        file,
-        dir: &dir(&slot.key),
-        storage: storage.label(),
+        file: &file,
+        dir: &path_of(store, slot.key.dir()),
+        storage: &store.spec().name,
     });
     let mut links = Vec::new();
     if storage.caps().links {
@@ -362,9 +406,9 @@ fn after_commit(
             work.ctx.events.emit(&Event::CopyMade {
                 job: &work.job.name,
                 period: period.name(),
-                file,
-                dir: &dir(&key),
-                storage: storage.label(),
+                file: &file,
+                dir: &path_of(store, key.dir()),
+                storage: &store.spec().name,
             });
             links.push(PeriodLink { period, key, leads_to_archive: true });
         }
@@ -386,9 +430,6 @@ fn after_commit(
         }),
         links,
     });
-    if !slot.rotate_after {
-        return Ok(Vec::new());
-    }
     let policy = Policy { retention: store.spec().retention, upcoming: None, allow_last: false };
     let (_, decisions) = store.plan(&group_of(work), &policy);
     store.apply(work.ctx, work.job, &decisions)
