@@ -6,3 +6,4 @@ pub mod job;
 pub mod pipeline;
 pub mod restore;
 pub mod rotation;
+pub mod verify;

@@ -10,10 +10,12 @@ use clap::Parser;
 use clap::error::ErrorKind as ClapKind;
 use nxs_base::Result;
 use nxs_base::diag::{Diagnostic, Severity};
+use nxs_base::event::NoEvents;
 use nxs_base::ports::clock::Clock;
 use nxs_base::ports::source::{Cancel, Source};
 use nxs_base::ports::storage::Storage;
 use nxs_base::spec::{JobKind, JobSpec, RunSpec, SourceEntry, StorageSpec};
+use nxs_engine::job::RunContext;
 use nxs_sys::lock::{LockError, RunLock};
 
 use crate::cli::{Cli, Command};
@@ -21,6 +23,7 @@ use crate::commands;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::messages::PREFIX;
+use crate::shelf;
 
 /// Opens one storage of a job.
 pub type OpenStorage = fn(&StorageSpec) -> Result<Arc<dyn Storage>>;
@@ -133,6 +136,19 @@ pub(crate) fn load(env: &Env, config: &Path) -> Result<RunSpec, Exit> {
     match loaded.spec {
         Some(spec) if !has_errors(&loaded.diagnostics) => Ok(spec),
         _ => Err(Exit::Configuration),
+    }
+}
+
+/// The surroundings of a command that reads backups and makes none.
+pub(crate) fn reading<'a>(env: &'a Env, spec: &'a RunSpec) -> RunContext<'a> {
+    RunContext {
+        server_name: shelf::server_name(env, spec),
+        host: &env.host,
+        run_id: &env.run_id,
+        clock: &*env.clock,
+        cancel: &env.cancel,
+        events: &NoEvents,
+        workers: env.workers,
     }
 }
 

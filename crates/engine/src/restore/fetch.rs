@@ -87,7 +87,10 @@ pub fn load_index(copy: &Copy) -> Result<Option<IndexReader<Vec<u8>>>> {
     if let Some(expected) = copy.entry.record().and_then(|r| r.index.as_ref())
         && (expected.stored.sha256 != digests.sha256 || expected.stored.blake3 != digests.blake3)
     {
-        return Err(Error::new(ErrorKind::Corrupt, format!("the index `{}` is not what its record says", index.key)));
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("the index `{}` is not what its record says", index.key),
+        ));
     }
     IndexReader::open(bytes).map(Some)
 }
@@ -171,7 +174,8 @@ impl Read for MemberReader<'_, '_> {
             if let Some((record, plain)) = &self.frame
                 && self.at < record.plain_end()
             {
-                let start = usize::try_from(self.at.saturating_sub(record.plain_offset)).unwrap_or(usize::MAX);
+                let start =
+                    usize::try_from(self.at.saturating_sub(record.plain_offset)).unwrap_or(usize::MAX);
                 let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
                 let bytes = plain.get(start..).unwrap_or_default();
                 let n = buf.len().min(bytes.len()).min(left);

@@ -31,7 +31,9 @@ pub fn render(server: &str, backup_dir: &str, lines: &[GuideLine]) -> String {
         backup_dir.replace('`', "'")
     ));
     page.push_str("Beside each archive lie `….nxs.json` (its record: digests, sizes, when and what) and ");
-    page.push_str("`….nxs.idx` (the list of what is inside). An archive without a record is not a finished backup.\n");
+    page.push_str(
+        "`….nxs.idx` (the list of what is inside). An archive without a record is not a finished backup.\n",
+    );
     for line in lines {
         push_line(&mut page, line);
     }

@@ -37,6 +37,8 @@ pub struct Request {
     pub paths: Vec<String>,
     pub to: PathBuf,
     pub in_place: bool,
+    /// With `in_place`: remove what the backup does not have.
+    pub delete: bool,
     /// Leave out the target's own path: its content lands in `to`.
     pub strip: bool,
     pub dry_run: bool,
@@ -78,6 +80,9 @@ pub fn run(
     storages: &[(StorageSpec, Arc<dyn Storage>)],
     request: &Request,
 ) -> Result<RestoreReport> {
+    if request.delete {
+        return Err(Error::new(ErrorKind::Unsupported, "--delete: this build does not have it yet"));
+    }
     let globs = Selection::new(&request.paths)?;
     let (shelves, problems) = select::shelves(storages);
     let wanted = Wanted {
@@ -101,13 +106,15 @@ pub fn run(
                 .with_hint("Restore into an empty directory, or say --in-place to replace files there."));
         }
     }
-    let mut report = RestoreReport { problems: problems.iter().map(Problem::from).collect(), ..Default::default() };
+    let mut report =
+        RestoreReport { problems: problems.iter().map(Problem::from).collect(), ..Default::default() };
     let mut matched = false;
     for candidate in chosen {
         ctx.cancel.check()?;
         match restore_candidate(ctx, request, &globs, &candidate, &mut report.problems) {
             Ok(restored) => {
-                matched |= restored.extracted.files + restored.extracted.dirs > 0 || !restored.listed.is_empty();
+                matched |=
+                    restored.extracted.files + restored.extracted.dirs > 0 || !restored.listed.is_empty();
                 report.restored.push(restored);
             }
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
@@ -120,8 +127,13 @@ pub fn run(
         }
     }
     if !matched && !report.failed && !request.paths.is_empty() {
-        return Err(Error::new(ErrorKind::NotFound, format!("no path fits `{}`", request.paths.join("`, `")))
-            .with_hint("Paths are those inside the archive, such as `var/www/site1/index.php`; --dry-run lists them."));
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("no path fits `{}`", request.paths.join("`, `")),
+        )
+        .with_hint(
+            "Paths are those inside the archive, such as `var/www/site1/index.php`; --dry-run lists them.",
+        ));
     }
     Ok(report)
 }
@@ -150,7 +162,9 @@ fn restore_candidate(
         let in_place = request.in_place || attempt > 0;
         match restore_copy(ctx, request, globs, copy, in_place, &mut restored) {
             Ok(()) => return Ok(restored),
-            Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Full | ErrorKind::Invalid) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Full | ErrorKind::Invalid) =>
+            {
                 return Err(error);
             }
             Err(error) => {
@@ -208,7 +222,8 @@ fn whole(
         if first {
             first = false;
             let root = root.clone().map_or_else(|| safe_path(&path), Ok)?;
-            extractor = Some(Extractor::open(&request.to, options(request, in_place, &unescape(&root)), ctx.cancel)?);
+            extractor =
+                Some(Extractor::open(&request.to, options(request, in_place, &unescape(&root)), ctx.cancel)?);
         }
         if let Some(extractor) = &mut extractor {
             extractor.entry(header, &path, &mut tar)?;
@@ -299,7 +314,10 @@ fn by_index(
                 Some((_, stand_in)) => link = Some(stand_in.clone()),
                 None => {
                     source = index.find(&entry.link)?.ok_or_else(|| {
-                        Error::new(ErrorKind::Corrupt, format!("`{}` links to nothing", fsx::show(&entry.path)))
+                        Error::new(
+                            ErrorKind::Corrupt,
+                            format!("`{}` links to nothing", fsx::show(&entry.path)),
+                        )
                     })?;
                     stand_ins.push((entry.link.clone(), entry.path.clone()));
                 }
@@ -395,7 +413,8 @@ impl Selection {
                 plain.push(path.as_bytes().to_vec());
             }
         }
-        let globs = builder.build().map_err(|e| Error::new(ErrorKind::Invalid, format!("bad pattern: {e}")))?;
+        let globs =
+            builder.build().map_err(|e| Error::new(ErrorKind::Invalid, format!("bad pattern: {e}")))?;
         Ok(Self { globs, plain, is_empty: paths.is_empty() })
     }
 

@@ -106,9 +106,10 @@ pub fn candidates(
             }
         }
     }
-    let mut fitting: Vec<Candidate> =
-        found.into_iter().map(|(_, c)| c).filter(|c| fits(c, wanted)).collect();
-    fitting.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| b.copies[0].entry.key.cmp(&a.copies[0].entry.key)));
+    let mut fitting: Vec<Candidate> = found.into_iter().map(|(_, c)| c).filter(|c| fits(c, wanted)).collect();
+    fitting.sort_by(|a, b| {
+        b.started.cmp(&a.started).then_with(|| b.copies[0].entry.key.cmp(&a.copies[0].entry.key))
+    });
     fitting
 }
 
@@ -133,7 +134,12 @@ pub fn newest(candidates: Vec<Candidate>, job: &JobSpec, wanted: &Wanted<'_>) ->
     Ok(newest)
 }
 
-fn candidate(job: &JobSpec, server: &str, entry: &CatalogEntry, zone: &TimeZone) -> Option<(String, Candidate)> {
+fn candidate(
+    job: &JobSpec,
+    server: &str,
+    entry: &CatalogEntry,
+    zone: &TimeZone,
+) -> Option<(String, Candidate)> {
     let started = entry.started(zone);
     let complete = entry.is_complete();
     if let Some(record) = entry.record() {
@@ -165,6 +171,8 @@ fn fits(candidate: &Candidate, wanted: &Wanted<'_>) -> bool {
         && wanted.at.is_none_or(|at| candidate.started <= at)
         && wanted.target.is_none_or(|t| {
             let part = candidate.copies[0].entry.name.as_ref().map_or("", |n| n.part.as_str());
-            candidate.target == t || part == t || candidate.root.trim_end_matches('/') == t.trim_end_matches('/')
+            candidate.target == t
+                || part == t
+                || candidate.root.trim_end_matches('/') == t.trim_end_matches('/')
         })
 }

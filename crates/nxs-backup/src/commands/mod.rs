@@ -8,3 +8,4 @@ pub(crate) mod rotate;
 pub(crate) mod start;
 pub(crate) mod test;
 pub(crate) mod verify;
+mod when;

@@ -1,10 +1,21 @@
-//! `restore`: brings a backup back. The work is the engine's.
+//! `restore`: brings backups back. Which bytes and where from is the engine's; this reads the arguments, says what
+//! was done, and answers with the exit code.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use nxs_base::ErrorKind;
+use nxs_base::units::human_bytes;
+use nxs_engine::restore::{self, Request, Restored};
+
+use super::when;
 use crate::app::{self, Env};
 use crate::cli::RestoreArgs;
 use crate::exit::Exit;
+use crate::messages::harmless;
+use crate::shelf::{self, Reached};
+
+/// Problems of single entries that are shown; the rest is counted.
+const SHOWN: usize = 20;
 
 pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Exit {
     let spec = match app::load(env, config) {
@@ -14,9 +25,91 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Exit {
     let Some(job) = spec.jobs.iter().find(|j| j.name == args.job) else {
         return app::no_such_job(env, &spec, &args.job);
     };
-    env.console.say(&format!(
-        "job '{}': this build cannot restore yet; see RESTORE.md beside the backups",
-        job.name
-    ));
-    Exit::Failed
+    let at = match when::parse(env, args.at.as_deref()) {
+        Ok(at) => at,
+        Err(exit) => return exit,
+    };
+    if let Some(from) = args.from.as_deref()
+        && !job.storages.iter().any(|s| s.name == from)
+    {
+        let names: Vec<&str> = job.storages.iter().map(|s| s.name.as_str()).collect();
+        env.console.say(&format!("job '{}' has no storage `{from}`, it has: {}", job.name, names.join(", ")));
+        return Exit::Usage;
+    }
+    let request = Request {
+        source: args.source,
+        target: args.target.clone(),
+        at,
+        from: args.from.clone(),
+        paths: args.paths.clone(),
+        to: args.to.clone().unwrap_or_else(|| PathBuf::from("/")),
+        in_place: args.in_place,
+        delete: args.delete,
+        strip: args.strip,
+        dry_run: args.dry_run,
+        adopt: args.adopt,
+    };
+    let mut reached = Reached::default();
+    let storages = shelf::open(env, job, &mut reached);
+    let ctx = app::reading(env, &spec);
+    let report = match restore::run(&ctx, job, &storages, &request) {
+        Ok(report) => report,
+        Err(error) => {
+            env.console.say_error(&error);
+            return match error.kind() {
+                ErrorKind::Cancelled => Exit::Cancelled,
+                ErrorKind::Invalid => Exit::Usage,
+                _ => Exit::Failed,
+            };
+        }
+    };
+    for problem in &report.problems {
+        env.console.say_with_hint(&problem.message, problem.hint.as_deref());
+    }
+    let mut text = String::new();
+    let mut is_whole = !report.failed;
+    for restored in &report.restored {
+        for path in &restored.listed {
+            text.push_str(&harmless(path));
+            text.push('\n');
+        }
+        say(env, restored, &request);
+        is_whole &= restored.extracted.problem_count == 0;
+    }
+    let exit = match (report.restored.is_empty(), is_whole) {
+        (true, _) => Exit::Failed,
+        (false, true) => Exit::Complete,
+        (false, false) => Exit::Partial,
+    };
+    app::said(env, env.console.data(&text), exit)
+}
+
+fn say(env: &Env, restored: &Restored, request: &Request) {
+    let zone = env.clock.now().time_zone().clone();
+    let started = restored.started.to_zoned(zone).strftime("%Y-%m-%d %H:%M").to_string();
+    let backup = format!("'{}' of {started} ('{}' on '{}')", restored.target, restored.key, restored.storage);
+    let done = &restored.extracted;
+    if request.dry_run {
+        env.console.say(&format!("would restore {backup}: {} entries", restored.listed.len()));
+    } else {
+        let read = restored.read_bytes.map_or_else(String::new, |n| format!(", {} read", human_bytes(n)));
+        env.console.say(&format!(
+            "restored {backup} to '{}': {} files, {} directories, {}{read}",
+            request.to.display(),
+            done.files,
+            done.dirs,
+            human_bytes(done.bytes)
+        ));
+    }
+    if !restored.complete {
+        env.console
+            .say(&format!("{backup} was made with gaps: its record and the log of its run tell which"));
+    }
+    for problem in done.problems.iter().take(SHOWN) {
+        env.console.say(&format!("cannot restore {problem}"));
+    }
+    let rest = done.problem_count.saturating_sub(done.problems.len().min(SHOWN) as u64);
+    if rest > 0 {
+        env.console.say(&format!("cannot restore {rest} more entries"));
+    }
 }

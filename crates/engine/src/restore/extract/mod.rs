@@ -166,7 +166,9 @@ impl<'a> Extractor<'a> {
             Some([]) => Ok(Vec::new()),
             Some([b'/', rest @ ..]) => Ok(rest.to_vec()),
             _ if strip.is_empty() => Ok(safe),
-            _ => Err(Error::new(ErrorKind::Invalid, format!("`{}` lies outside the target", fsx::show(&safe)))),
+            _ => {
+                Err(Error::new(ErrorKind::Invalid, format!("`{}` lies outside the target", fsx::show(&safe))))
+            }
         }
     }
 
@@ -258,7 +260,9 @@ impl<'a> Extractor<'a> {
     fn collect(&mut self, path: &[u8], made: Result<()>) -> Result<()> {
         match made {
             Ok(()) => self.check_full(),
-            Err(e) if matches!(e.kind(), ErrorKind::Full | ErrorKind::Cancelled | ErrorKind::Corrupt) => Err(e),
+            Err(e) if matches!(e.kind(), ErrorKind::Full | ErrorKind::Cancelled | ErrorKind::Corrupt) => {
+                Err(e)
+            }
             Err(e) => {
                 self.problem(path, e);
                 Ok(())

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use nxs_archive::tar::Extent;
 use nxs_archive::tar::acl::{self, Qualifier};
 use nxs_archive::tar::read::EntryHeader;
-use nxs_archive::tar::Extent;
 use nxs_base::entry::{EntryKind, Meta};
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_sys::safe;
@@ -66,7 +66,8 @@ impl Writer {
             remove_if_there(place, &name)?;
         }
         let file = safe::create_file(&place.dir, &name, 0o600)?;
-        let made = self.fill(&file, facts, give).and_then(|()| self.file_metadata(&file, place, &name, facts));
+        let made =
+            self.fill(&file, facts, give).and_then(|()| self.file_metadata(&file, place, &name, facts));
         let made = made.and_then(|()| {
             if !self.in_place {
                 return Ok(());
