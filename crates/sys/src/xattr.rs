@@ -1,7 +1,7 @@
 //! Extended attributes of a file, read without following links. POSIX ACLs are among them
 //! (`system.posix_acl_access`); what to keep is the caller's affair.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use nxs_base::{Error, Result};
@@ -19,6 +19,16 @@ const FIRST_TRY: usize = 1024;
 pub fn of_path(path: &Path) -> Result<Vec<Xattr>> {
     collect(|b| rustix::fs::llistxattr(path, b), |n, b| rustix::fs::lgetxattr(path, n, b))
         .map_err(|e| Error::io(format!("cannot read the attributes of `{}`", fsx::show_path(path)), e.into()))
+}
+
+/// All attributes of `name` (one component) in the open directory `dir`, for paths that are too long to be given
+/// whole; sorted by name, not following a link.
+pub fn of_name(dir: impl AsFd, name: &[u8]) -> Result<Vec<Xattr>> {
+    let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
+    path.extend_from_slice(name);
+    let path = path.as_slice();
+    collect(|b| rustix::fs::llistxattr(path, b), |n, b| rustix::fs::lgetxattr(path, n, b))
+        .map_err(|e| Error::io(format!("cannot read the attributes of `{}`", fsx::show(name)), e.into()))
 }
 
 /// All attributes of an open file, sorted by name. `O_PATH` descriptors cannot be asked: use [`of_path`].
@@ -91,6 +101,7 @@ mod tests {
         let expected = vec![(b"user.a".to_vec(), b"\0\xff".to_vec()), (b"user.b".to_vec(), large)];
         assert_eq!(of_path(&path).unwrap(), expected);
         assert_eq!(of_fd(std::fs::File::open(&path).unwrap()).unwrap(), expected);
+        assert_eq!(of_name(std::fs::File::open(dir.path()).unwrap(), b"f").unwrap(), expected);
     }
 
     #[test]

@@ -239,8 +239,9 @@ pub fn read_link(dir: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
         .map_err(|e| tried("read the link", name, e))
 }
 
-/// Opens `rel` (checked components, any length; empty is `dir` itself) beneath `dir`, following nothing.
-pub(crate) fn open_beneath(dir: BorrowedFd<'_>, rel: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+/// Opens `rel` (components that a listing gave, any length; empty is `dir` itself) beneath `dir`, following nothing.
+/// The bare system error, for callers that know more.
+pub fn open_beneath(dir: BorrowedFd<'_>, rel: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     /// Below `PATH_MAX`, which counts the NUL.
     const MAX_CHUNK: usize = 4000;
     if rel.is_empty() {

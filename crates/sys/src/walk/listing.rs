@@ -29,6 +29,8 @@ pub(super) const ON_OTHER_DEVICE: u8 = 2;
 pub(super) const LEFT_OUT_DEVICE: u8 = 4;
 pub(super) const IS_SOCKET: u8 = 8;
 pub(super) const FAILED: u8 = 16;
+/// A directory that is itself the marker for which its parent is left out.
+pub(super) const IS_MARKER: u8 = 32;
 
 /// [`Meta`] and a name, packed.
 pub(super) struct Packed {
@@ -296,6 +298,10 @@ impl Reader {
         }
         scratch.raw.sort_unstable_by_key(|r| r.ino);
         self.stat_all(fd.as_fd(), &mut dir, scratch);
+        if dir.left_out.is_some() {
+            let markers = dir.entries.iter_mut().filter(|e| e.flags & DESCEND != 0);
+            markers.for_each(|e| e.flags = e.flags & !DESCEND | IS_MARKER);
+        }
         sort_by_name(&mut dir, &scratch.names);
         let descends = dir.entries.iter().zip(0..).filter(|(e, _)| e.flags & DESCEND != 0);
         dir.children = descends.map(|(_, entry)| Child { entry, state: AtomicU32::new(0) }).collect();

@@ -12,11 +12,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use nxs_base::Error;
 use nxs_base::entry::{EntryKind, Meta};
+use nxs_base::{Error, ErrorKind};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
-use self::listing::{Dir, IS_SOCKET, LEFT_OUT_DEVICE, Reader, Scratch, Trouble};
+use self::listing::{Dir, IS_MARKER, IS_SOCKET, LEFT_OUT_DEVICE, Reader, Scratch, Trouble};
 use self::queue::{Queue, READING, Task, UNREAD};
 use crate::{fsx, host, meta};
 
@@ -27,7 +28,7 @@ mod queue;
 pub const OTHER_FILE_SYSTEM: &str = "on another file system";
 /// A directory with a `CACHEDIR.TAG`; the tag itself follows.
 pub const CACHE_DIR: &str = "cache directory";
-/// A directory with one of [`Options::exclude_if_present`]; that entry itself follows.
+/// A directory with one of [`Options::exclude_if_present`]; that entry itself follows (if it is a directory, it alone).
 pub const MARKED: &str = "holds an exclusion marker";
 /// A socket, which no archive can hold.
 pub const SOCKET: &str = "socket";
@@ -70,7 +71,8 @@ pub struct WalkItem {
     /// As it was when the directory was read; a directory's is older than its listing. Only the kind is known where
     /// `stat` failed; sockets show as FIFOs.
     pub meta: Meta,
-    /// The entry could not be asked, or the directory not be read (whole). Of kind `NotFound` if it vanished.
+    /// The entry could not be asked, or the directory not be read (whole). Of kind `NotFound` if it vanished or is
+    /// something else by now.
     pub error: Option<Error>,
     /// Why a directory is not descended into, or (socket) the entry not be saved.
     pub left_out: Option<&'static str>,
@@ -148,7 +150,7 @@ impl Walker {
 
 fn begin(root: &Path, options: Options, filter: Arc<Filter>) -> Result<Box<Running>, Box<WalkItem>> {
     let single = |meta, error| Box::new(WalkItem { path: Vec::new(), meta, error, left_out: None });
-    let failed = |what: &str, meta, e: rustix::io::Errno| {
+    let failed = |what: &str, meta, e: Errno| {
         let message = format!("cannot {what} `{}`", fsx::show_path(root));
         single(meta, Some(Error::io(message, e.into())))
     };
@@ -235,6 +237,7 @@ impl Running {
             let error = frame.dir.failure(entry).map(|e| about("stat", root, &self.path, e));
             let left_out = match entry.flags {
                 f if f & LEFT_OUT_DEVICE != 0 => Some(OTHER_FILE_SYSTEM),
+                f if f & IS_MARKER != 0 => Some(MARKED),
                 f if f & IS_SOCKET != 0 => Some(SOCKET),
                 _ => None,
             };
@@ -245,6 +248,11 @@ impl Running {
     /// Tells of the directory at `self.path` and goes into it.
     fn enter(&mut self, dir: Arc<Dir>, meta: Meta, root: &Path) -> WalkItem {
         let error = dir.trouble.map(|t| match t {
+            Trouble::Open(e @ (Errno::NOTDIR | Errno::LOOP)) => {
+                let path = fsx::show_path(&root.join(fsx::as_path(&self.path)));
+                Error::new(ErrorKind::NotFound, format!("`{path}` is no longer a directory"))
+                    .with_source(std::io::Error::from(e))
+            }
             Trouble::Open(e) => about("read the directory", root, &self.path, e),
             Trouble::List(e) => about("list all of the directory", root, &self.path, e),
         });
@@ -256,7 +264,7 @@ impl Running {
     }
 }
 
-fn about(what: &str, root: &Path, path: &[u8], errno: rustix::io::Errno) -> Error {
+fn about(what: &str, root: &Path, path: &[u8], errno: Errno) -> Error {
     let full = root.join(fsx::as_path(path));
     Error::io(format!("cannot {what} `{}`", fsx::show_path(&full)), errno.into())
 }

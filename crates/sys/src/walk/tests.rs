@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-use nxs_base::ErrorKind;
 use nxs_base::entry::path_order;
 
 use super::*;
@@ -227,6 +226,20 @@ fn marked_directories_keep_their_marker_alone() {
 }
 
 #[test]
+fn a_marker_that_is_a_directory_is_kept_without_what_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("a/.git/objects")).unwrap();
+    std::fs::create_dir_all(dir.path().join("a/src")).unwrap();
+    for threads in [0, 2] {
+        let o = Options { exclude_if_present: vec![b".git".to_vec()], ..options(threads, 10) };
+        let items = walk(dir.path(), o);
+        let shown: Vec<_> = items.iter().map(|i| (fsx::show(&i.path), i.left_out)).collect();
+        let expected = [("", None), ("a", Some(MARKED)), ("a/.git", Some(MARKED))];
+        assert_eq!(shown, expected.map(|(path, why)| (path.to_owned(), why)));
+    }
+}
+
+#[test]
 fn sockets_are_told_of_as_left_out() {
     let dir = tempfile::tempdir().unwrap();
     let _listener = std::os::unix::net::UnixListener::bind(dir.path().join("s")).unwrap();
@@ -269,7 +282,9 @@ fn a_directory_that_becomes_a_link_is_not_followed() {
     });
     let items: Vec<_> = Walker::start(dir.path(), options(0, 10), filter).collect();
     assert_eq!(paths(&items), ["", "b"]);
-    assert!(items[1].error.is_some());
+    let error = items[1].error.as_ref().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().ends_with("/b` is no longer a directory"), "{error}");
 }
 
 #[test]
