@@ -2,7 +2,16 @@
 //!
 //! The mapping is v2's: components of pattern and match that differ are joined with `___`; for the part, `___`
 //! becomes `/`. Only after the mapping are components made safe, by percent escapes that can be undone
-//! ([`escape_component`]). Expanding globs is the files source's job, composing keys that of [`crate::layout`].
+//! ([`escape_component`]). Names too long for a file system are cut, and a digest of the whole takes the place of the
+//! rest. Expanding globs is the files source's job, composing keys that of [`crate::layout`].
+
+use crate::ports::storage::MAX_COMPONENT_BYTES;
+
+/// Bytes of the longest stem. It leaves room for the time stamp with seconds (20), an extension (17), `.zst.age` (8),
+/// `.nxs.json` (9) and one to spare.
+pub const MAX_STEM_BYTES: usize = 200;
+/// Bytes of `~` and the digest that end a name which was cut.
+const DIGEST_BYTES: usize = 17;
 
 /// Part and file stem of one target, both safe in an object key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,26 +40,19 @@ pub fn glob_target(pattern: &[u8], matched: &[u8]) -> TargetName {
     } else {
         differing.join(&b"___"[..])
     };
-    TargetName { part: part_of_name(&name), stem: escape_component(&name) }
+    TargetName { part: part_of_name(&name), stem: stem(&name) }
 }
 
 /// Names a database of a MySQL or PostgreSQL source; `source` is its place in `sources`, from 0.
 pub fn database_target(source: usize, database: &str) -> TargetName {
-    TargetName {
-        part: escape_component(database.as_bytes()),
-        stem: escape_component(indexed(source, database).as_bytes()),
-    }
+    TargetName { part: directory(database.as_bytes()), stem: stem(indexed(source, database).as_bytes()) }
 }
 
 /// Names a collection of a MongoDB source. The index stands in the name even for the first source.
 pub fn collection_target(source: usize, database: &str, collection: &str) -> TargetName {
     TargetName {
-        part: format!(
-            "{}/{}",
-            escape_component(database.as_bytes()),
-            escape_component(collection.as_bytes())
-        ),
-        stem: escape_component(format!("{source}-{database}--{collection}").as_bytes()),
+        part: format!("{}/{}", directory(database.as_bytes()), directory(collection.as_bytes())),
+        stem: stem(format!("{source}-{database}--{collection}").as_bytes()),
     }
 }
 
@@ -61,7 +63,7 @@ pub fn basebackup_target(source: usize) -> TargetName {
 
 /// Names what has no name of its own (`xtrabackup`, `redis`, the base name of an external module); empty part.
 pub fn plain_target(name: &str) -> TargetName {
-    TargetName { part: String::new(), stem: escape_component(name.as_bytes()) }
+    TargetName { part: String::new(), stem: stem(name.as_bytes()) }
 }
 
 /// Makes any bytes one safe component of an object key, reversibly.
@@ -145,7 +147,38 @@ fn part_of_name(name: &[u8]) -> String {
             rest = tail;
         }
     }
-    parts.iter().map(|p| escape_component(p)).collect::<Vec<_>>().join("/")
+    parts.iter().map(|p| directory(p)).collect::<Vec<_>>().join("/")
+}
+
+fn directory(raw: &[u8]) -> String {
+    fit(escape_component(raw), MAX_COMPONENT_BYTES)
+}
+
+fn stem(raw: &[u8]) -> String {
+    fit(escape_component(raw), MAX_STEM_BYTES)
+}
+
+/// Cuts a safe name to at most `max` bytes, a digest of the whole at its end. Different names stay different: one that
+/// looks as if it had been cut is treated as if it were too long.
+fn fit(safe: String, max: usize) -> String {
+    // The cut takes up to 5 bytes more than needed: it splits neither a character nor an escape.
+    let looks_cut = safe.len() + 5 >= max && ends_with_digest(&safe);
+    if safe.len() <= max && !looks_cut {
+        return safe;
+    }
+    let mut at = (max - DIGEST_BYTES).min(safe.len());
+    while !safe.is_char_boundary(at) {
+        at -= 1;
+    }
+    if let Some(escape) = safe[..at].rfind('%').filter(|i| i + 3 > at) {
+        at = escape;
+    }
+    format!("{}~{}", &safe[..at], &blake3::hash(safe.as_bytes()).to_hex()[..DIGEST_BYTES - 1])
+}
+
+fn ends_with_digest(name: &str) -> bool {
+    let (_, digest) = name.rsplit_once('~').unwrap_or_default();
+    digest.len() == DIGEST_BYTES - 1 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn indexed(source: usize, name: &str) -> String {
@@ -241,6 +274,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn names_that_fit_stay_as_v2_gave_them_and_longer_ones_are_cut_with_a_digest() {
+        let stem_of = |len: usize| plain_target(&"n".repeat(len)).stem;
+        assert_eq!(stem_of(200), "n".repeat(200));
+        let cut = stem_of(201);
+        assert_eq!(cut.len(), 200);
+        assert!(cut.starts_with(&"n".repeat(183)) && ends_with_digest(&cut), "{cut}");
+        assert_ne!(cut, stem_of(202));
+        assert_eq!(cut, stem_of(201), "the same name is cut the same way");
+        assert_ne!(plain_target(&cut).stem, cut, "a name that looks as if it had been cut");
+        let deep = glob_target(b"/*", format!("/{}", "d".repeat(255)).as_bytes());
+        assert_eq!((deep.part.len(), deep.stem.len()), (255, 200));
+        let bytes = glob_target(b"/*", &[b"/".as_slice(), &[0xff; 255]].concat());
+        assert!(bytes.part.len() <= 255 && bytes.stem.len() <= 200, "{bytes:?}");
+        assert!(bytes.stem[..183].starts_with("%FF%FF") && !bytes.stem.contains("%F~"), "{bytes:?}");
+        let umlauts = plain_target(&"ö".repeat(120)).stem;
+        assert!((195..=200).contains(&umlauts.len()), "{}", umlauts.len());
+    }
+
     fn awkward() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..12),
@@ -255,6 +307,17 @@ mod tests {
             prop_assert!(ObjectKey::new(safe.clone()).is_ok(), "{safe}");
             prop_assert!(!safe.contains('/'));
             prop_assert_eq!(unescape_component(&safe), raw);
+        }
+
+        #[test]
+        fn different_names_of_any_length_stay_different_and_fit(
+            a in "[a%~é]{0,3}", b in "[a%~é]{0,3}", n in 180usize..260, m in 180usize..260,
+        ) {
+            let (a, b) = (format!("{a}{}", "x".repeat(n)), format!("{b}{}", "x".repeat(m)));
+            let (one, two) = (plain_target(&a).stem, plain_target(&b).stem);
+            prop_assert!(one.len() <= MAX_STEM_BYTES && two.len() <= MAX_STEM_BYTES);
+            prop_assert_eq!(a == b, one == two);
+            prop_assert_ne!(plain_target(&one).stem.len() > MAX_STEM_BYTES, true);
         }
 
         #[test]

@@ -264,6 +264,10 @@ impl Storage for FlakyStorage {
         self.run(OpKind::Link, key.as_str(), || self.inner.link(key, target))
     }
 
+    fn is_dangling(&self, key: &ObjectKey) -> Result<bool> {
+        self.run(OpKind::Stat, key.as_str(), || self.inner.is_dangling(key))
+    }
+
     fn is_part_live(&self, key: &ObjectKey) -> bool {
         !self.lock().orphans.contains(key) && self.inner.is_part_live(key)
     }

@@ -9,7 +9,7 @@ use jiff::civil::DateTime;
 use super::{INDEX_SUFFIX, RECORD_SUFFIX, Role, role_of};
 use crate::calendar::Period;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ports::storage::{ObjectKey, PART_SUFFIX};
+use crate::ports::storage::{MAX_COMPONENT_BYTES, ObjectKey, PART_SUFFIX};
 
 /// Extensions that v2 rotates, hence those of archives without a record that may be adopted.
 pub const V2_EXTENSIONS: [&str; 6] = ["sql", "tar", "pgdump", "pgdump.sql", "mongodump", "rdb"];
@@ -99,11 +99,19 @@ pub struct Parsed {
 
 /// The key of an archive.
 ///
-/// Fails with [`ErrorKind::Invalid`] where the parts make no key, or one that reads as another name: an extension
-/// that holds a compression suffix (see [`split_extension`]) or a time stamp, seconds that are not told.
+/// Fails with [`ErrorKind::Invalid`] where the parts make no key, a file name that is too long for its record to stand
+/// beside it, or one that reads as another name: an extension that holds a compression suffix (see
+/// [`split_extension`]) or a time stamp, seconds that are not told.
 pub fn build(name: &ArchiveName) -> Result<ObjectKey> {
     let slash = if name.part.is_empty() { "" } else { "/" };
     let key = ObjectKey::new(format!("{}{slash}{}/{}", name.part, name.period, name.file_name()))?;
+    if key.file_name().len() + RECORD_SUFFIX.len() > MAX_COMPONENT_BYTES {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("`{key}` is too long for the name of an archive"),
+        )
+        .with_hint("With `.nxs.json` the file name may have 255 bytes."));
+    }
     match parse(&key) {
         Some(Parsed { name: read, role: Role::Archive }) if read == *name => Ok(key),
         _ => Err(Error::new(ErrorKind::Invalid, format!("`{key}` cannot name an archive"))
@@ -290,6 +298,18 @@ mod tests {
         }
         let untold = ArchiveName { at: good.at.with().second(7).build().unwrap(), ..good };
         assert!(build(&untold).is_err());
+    }
+
+    #[test]
+    fn a_name_that_leaves_no_room_for_its_record_is_refused_and_every_cut_stem_fits() {
+        let good = parse(&key("s/daily/s_2026-01-02_03-04-05.pgdump.sql.zst.age")).unwrap().name;
+        let longest = ArchiveName { stem: "n".repeat(crate::naming::MAX_STEM_BYTES), ..good };
+        let built = build(&longest).unwrap();
+        assert!(record_key(&built).file_name().len() <= MAX_COMPONENT_BYTES);
+        let longer = ArchiveName { stem: "n".repeat(230), ..longest };
+        assert_eq!(build(&longer).map_err(|e| e.kind()), Err(ErrorKind::Invalid));
+        let v2s = format!("s/daily/{}_2026-01-02_03-04.tar.gz", "n".repeat(230));
+        assert!(parse(&key(&v2s)).is_some_and(|p| p.name.is_adoptable()), "v2 went up to 255 bytes");
     }
 
     #[test]

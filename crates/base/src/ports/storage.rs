@@ -84,13 +84,36 @@ pub struct PartTag {
 
 pub const PART_SUFFIX: &str = ".nxs-part";
 
+/// Bytes that a component of a key may have on the file systems there are.
+pub const MAX_COMPONENT_BYTES: usize = 255;
+
+/// What stands in the name of a partial object for a final name that would make it too long: `~` and 32 hex digits.
+pub fn name_digest(name: &str) -> String {
+    let digest = blake3::hash(name.as_bytes()).to_hex();
+    format!("~{}", &digest[..32])
+}
+
+/// Whether a name, as [`PartTag::parse`] returns it, is a [`name_digest`].
+pub fn is_name_digest(name: &str) -> bool {
+    let hex = |text: &str| text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    name.strip_prefix('~').is_some_and(hex)
+}
+
 impl PartTag {
-    /// Name of the partial object for the final name `name` (a single component).
+    /// Name of the partial object for the final name `name` (a single component). A name that would become longer
+    /// than [`MAX_COMPONENT_BYTES`] is told by its [`name_digest`] instead, and so is one that looks like a digest.
     pub fn part_name(&self, name: &str) -> String {
-        format!(".{name}.{}.{}{PART_SUFFIX}", self.host, self.run_id)
+        let with = |name: &str| format!(".{name}.{}.{}{PART_SUFFIX}", self.host, self.run_id);
+        let plain = with(name);
+        if plain.len() <= MAX_COMPONENT_BYTES && !is_name_digest(name) {
+            plain
+        } else {
+            with(&name_digest(name))
+        }
     }
 
-    /// The inverse of [`PartTag::part_name`]: final name and tag, or none if `name` is no partial's name.
+    /// The inverse of [`PartTag::part_name`]: final name (or its [`name_digest`], see [`is_name_digest`]) and tag, or
+    /// none if `name` is no partial's name.
     pub fn parse(name: &str) -> Option<(&str, PartTag)> {
         let rest = name.strip_prefix('.')?.strip_suffix(PART_SUFFIX)?;
         let (rest, run_id) = rest.rsplit_once('.')?;
@@ -146,9 +169,59 @@ pub trait Storage: Send + Sync {
     /// Makes `key` a link to `target`, replacing a link that is there, never a file. Only with `caps().links`.
     fn link(&self, key: &ObjectKey, target: &ObjectKey) -> Result<()>;
 
+    /// Whether `key` is a link whose target would lie inside the storage and is not there. A link that leads out of
+    /// the storage does not dangle: nobody here can know what it is for. False if there is no such link.
+    fn is_dangling(&self, key: &ObjectKey) -> Result<bool> {
+        match self.stat(key) {
+            Ok(info) => Ok(matches!(info.kind, ObjectKind::Link { target: None })),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Whether a process still writes under this partial name (then it must not be swept). False if unknown.
     fn is_part_live(&self, key: &ObjectKey) -> bool;
 
     /// Bytes that can still be written, if the storage can tell.
     fn free_bytes(&self) -> Result<Option<u64>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag() -> PartTag {
+        PartTag { host: "h".repeat(64), run_id: "0123456789abcdef0123456789abcdef".into() }
+    }
+
+    #[test]
+    fn a_partial_tells_its_final_name_as_long_as_that_fits() {
+        let name = "site1_2026-01-02_03-04.tar.gz";
+        let part = tag().part_name(name);
+        assert_eq!(PartTag::parse(&part), Some((name, tag())));
+        for len in [1, 140, 147, 148, 149, 200, 255] {
+            let name = "n".repeat(len);
+            let part = tag().part_name(&name);
+            assert!(part.len() <= MAX_COMPONENT_BYTES, "{len}: {}", part.len());
+            let (told, of) = PartTag::parse(&part).unwrap();
+            assert_eq!(of, tag());
+            assert_eq!(is_name_digest(told), len > 147, "{len}");
+            assert_eq!(told, if len > 147 { name_digest(&name) } else { name });
+        }
+    }
+
+    #[test]
+    fn a_name_that_looks_like_a_digest_is_told_by_its_own() {
+        let name = name_digest("x");
+        let part = tag().part_name(&name);
+        let (told, _) = PartTag::parse(&part).unwrap();
+        assert_eq!(told, name_digest(&name));
+        assert!(!is_name_digest("~0123") && !is_name_digest(&name.to_uppercase()));
+    }
+
+    #[test]
+    fn long_names_that_differ_at_their_end_alone_have_different_partials() {
+        let long = "x".repeat(240);
+        assert_ne!(tag().part_name(&format!("{long}.nxs.json")), tag().part_name(&format!("{long}.nxs.idx")));
+    }
 }

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -61,7 +62,7 @@ impl Root {
         for part in components(dir) {
             fd = match open_child(&fd, part) {
                 Err(Errno::NOENT) => {
-                    match rustix::fs::mkdirat(&fd, part, Mode::from_raw_mode(0o777)) {
+                    match rustix::fs::mkdirat(&fd, part, Mode::RWXU) {
                         Ok(()) => new_dirs += 1,
                         Err(Errno::EXIST) => {}
                         Err(e) => return Err(e.into()),
@@ -102,12 +103,14 @@ fn open_child(fd: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(fd, name, DIR | OFlags::NOFOLLOW, Mode::empty())
 }
 
-/// Makes a directory with all its parents; each new name is durable when it returns.
+/// Makes a directory (for the owner alone) with all its parents (as the umask says); each new name is durable when it
+/// returns.
 fn make_all(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> =
         path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
     for dir in missing.into_iter().rev() {
-        match fs::create_dir(dir) {
+        let mode = if dir == path { 0o700 } else { 0o777 };
+        match fs::DirBuilder::new().mode(mode).create(dir) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }

@@ -1,8 +1,8 @@
 //! The local storage: objects are files below `backup_dir`, links are relative symbolic links.
 //!
 //! Every call starts at a descriptor of `backup_dir` and walks down without following symbolic links, so that
-//! nothing outside is read or written, whoever may have put links into the tree. Files are made for the owner alone
-//! (0600), directories as the umask says. Links of older versions (absolute, beginning with `backup_dir`) are
+//! nothing outside is read or written, whoever may have put links into the tree. Files and directories are made for
+//! the owner alone (0600, 0700), for backups hold secrets; what is there already keeps its mode. Links of older versions (absolute, beginning with `backup_dir`) are
 //! understood. Names that no [`ObjectKey`] can hold (not UTF-8, control bytes) and objects that are neither files
 //! nor links cannot be ours: they are treated as not there, and a directory that holds one is never removed.
 //!
@@ -141,6 +141,8 @@ impl LocalStorage {
         let failed = |e: Errno| self.failed("list", if dir.is_empty() { "." } else { dir }, e);
         let fd = match self.root.open_dir(dir) {
             Err(e) if is_absence(e) => return Ok(()),
+            // Made by the file system at the root of a disk, for root alone; a target of that name would be readable.
+            Err(Errno::ACCESS) if dir == "lost+found" => return Ok(()),
             other => other.map_err(failed)?,
         };
         for entry in Dir::read_from(&fd).map_err(failed)? {
@@ -309,6 +311,28 @@ impl Storage for LocalStorage {
             io::ErrorKind::AlreadyExists => self.exists(key),
             _ => self.failed("link", &format!("{key}` to `{target}"), e),
         })
+    }
+
+    /// What the kernel finds at the end of the link counts: a directory on the way may be a link of the administrator.
+    fn is_dangling(&self, key: &ObjectKey) -> Result<bool> {
+        let failed = |e: Errno| self.failed("follow", key.as_str(), e);
+        let Some((dir, stat)) = self.find(key).map_err(failed)? else { return Ok(false) };
+        if !is_link(&stat) {
+            return Ok(false);
+        }
+        let leads_inside = match self.link_target(&dir, key) {
+            Ok((_, target)) => target.is_some(),
+            Err(Errno::NOENT | Errno::INVAL) => false, // replaced meanwhile
+            Err(e) => return Err(failed(e)),
+        };
+        if !leads_inside {
+            return Ok(false);
+        }
+        match rustix::fs::statat(&dir, key.file_name(), AtFlags::empty()) {
+            Ok(_) => Ok(false),
+            Err(e) if is_absence(e) => Ok(true),
+            Err(e) => Err(failed(e)),
+        }
     }
 
     fn is_part_live(&self, key: &ObjectKey) -> bool {

@@ -314,8 +314,124 @@ fn a_file_in_the_place_of_a_directory_is_named_in_the_error() {
 #[test]
 fn a_name_too_long_for_the_file_system_is_an_error_and_leaves_nothing() {
     let p = place();
-    assert!(stage(&p.storage, &format!("new/{}", "n".repeat(250)), "1", b"").is_err());
+    let longest = format!("fits/{}", "n".repeat(255));
+    put(&p.storage, &longest, b"its partial's name is told by a digest");
+    p.storage.put_replace(&key(&longest), &tag("1"), b"").unwrap();
+    p.storage.link(&key(&format!("links/{}", "n".repeat(255))), &key(&longest)).unwrap();
+    let error =
+        stage(&p.storage, &format!("new/{}", "n".repeat(256)), "1", b"").unwrap().commit().unwrap_err();
+    assert!(error.chain().contains("too long"), "{}", error.chain());
     assert!(!p.path("new").exists());
+}
+
+#[test]
+fn directories_are_for_the_owner_alone_and_old_ones_keep_their_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("above/root");
+    let storage = LocalStorage::new("local", root.clone());
+    put(&storage, "s/daily/x", b"dump");
+    let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(""), mode("s"), mode("s/daily")), (0o700, 0o700, 0o700));
+    assert_eq!(mode("..") & 0o700, 0o700, "what lies above is made as the umask says");
+    fs::set_permissions(root.join("s"), fs::Permissions::from_mode(0o2755)).unwrap();
+    put(&storage, "s/weekly/y", b"dump");
+    assert_eq!((mode("s"), mode("s/weekly") & 0o777), (0o2755, 0o700));
+}
+
+#[test]
+fn a_move_onto_a_directory_and_out_of_one_that_is_busy_changes_nothing() {
+    let p = place();
+    put(&p.storage, "x", b"file");
+    put(&p.storage, "d/inside", b"");
+    assert_eq!(kind_of(p.storage.rename(&key("x"), &key("d"))), Some(ErrorKind::Exists));
+    assert_eq!(kind_of(p.storage.link(&key("d"), &key("x"))), Some(ErrorKind::Exists));
+    assert!(p.storage.put_replace(&key("d"), &tag("1"), b"").is_err());
+    assert_eq!(keys(&p.storage, ""), ["d/inside", "x"]);
+}
+
+#[test]
+fn a_link_dangles_only_if_nothing_lies_at_its_end_inside() {
+    let p = place();
+    let outside = p.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("x"), b"").unwrap();
+    put(&p.storage, "m/x", b"");
+    symlink(&outside, p.path("moved")).unwrap();
+    let dangles = |name: &str, text: &Path| {
+        symlink(text, p.path(name)).unwrap();
+        p.storage.is_dangling(&key(name)).unwrap()
+    };
+    assert!(!dangles("good", Path::new("m/x")));
+    assert!(!dangles("absolute", &p.path("m/x")));
+    assert!(dangles("gone", Path::new("m/y")));
+    assert!(dangles("absolute-gone", &p.path("m/y")));
+    assert!(dangles("to-a-dangling-one", Path::new("gone")));
+    assert!(!dangles("out", &outside.join("x")), "leads out");
+    assert!(!dangles("out-and-gone", &outside.join("y")), "a disk that is not mounted looks like this");
+    assert!(!dangles("up-and-gone", Path::new("../../nothing")));
+    assert!(!dangles("through-a-moved-directory", Path::new("moved/x")), "the kernel finds a file");
+    assert!(dangles("through-a-moved-directory-gone", Path::new("moved/y")));
+    assert!(!p.storage.is_dangling(&key("m/x")).unwrap() && !p.storage.is_dangling(&key("none")).unwrap());
+    p.storage.delete(&key("out")).unwrap();
+    assert!(outside.join("x").exists(), "deleting a link never deletes what it leads to");
+}
+
+/// Runs `act` as another user in a thread of its own; for tests that are run by root.
+fn as_nobody<T: Send>(act: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let nobody = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("this test needs root");
+            act()
+        });
+        thread.join().unwrap()
+    })
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_fails_the_listing() {
+    let p = place();
+    for path in [p.dir.path().to_path_buf(), p.path("")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    fs::create_dir(p.path("theirs")).unwrap();
+    fs::set_permissions(p.path("theirs"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(p.path("theirs/x"), b"").unwrap();
+    let seen = as_nobody(|| {
+        let listed = p.storage.list("", &mut |_| Ok(()));
+        let part = stage(&p.storage, "theirs/y", "1", b"").err().map(|e| e.kind());
+        let made = stage(&p.storage, "ours/y", "1", b"").and_then(|pending| pending.commit());
+        (kind_of(listed), part, kind_of(made), kind_of(p.storage.get(&key("theirs/x"), None)))
+    });
+    let denied = Some(ErrorKind::Denied);
+    assert_eq!(seen, (denied, denied, None, denied));
+    fs::rename(p.path("theirs"), p.path("lost+found")).unwrap();
+    let listed = as_nobody(|| keys(&p.storage, ""));
+    assert_eq!(listed, ["ours/y"], "the file system's own `lost+found` is none of ours");
+    fs::create_dir(p.path("deeper")).unwrap();
+    fs::set_permissions(p.path("deeper"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(p.path("lost+found"), p.path("deeper/lost+found")).unwrap();
+    assert!(as_nobody(|| p.storage.list("", &mut |_| Ok(()))).is_err());
+}
+
+#[test]
+fn what_may_not_be_written_or_deleted_is_denied_and_stays() {
+    let p = place();
+    put(&p.storage, "d/x", b"root's");
+    for path in [p.dir.path().to_path_buf(), p.path(""), p.path("d")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let seen = as_nobody(|| {
+        [
+            kind_of(p.storage.delete(&key("d/x"))),
+            kind_of(p.storage.rename(&key("d/x"), &key("d/y"))),
+            kind_of(p.storage.link(&key("d/l"), &key("d/x"))),
+            kind_of(p.storage.put_replace(&key("RESTORE.md"), &tag("1"), b"")),
+            kind_of(p.storage.get(&key("d/x"), None)),
+        ]
+    });
+    assert_eq!(seen, [Some(ErrorKind::Denied); 5]);
+    assert_eq!(keys(&p.storage, ""), ["d/x"]);
 }
 
 /// A file system of its own, unmounted at the end.
