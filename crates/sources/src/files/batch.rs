@@ -30,7 +30,7 @@ pub(crate) enum Work {
     HeaderOnly,
     /// A regular file that waits for a reader.
     Unread,
-    /// A further name of a file that came before, if that one could be saved.
+    /// A further name of what came before, if that could be saved.
     FurtherName,
     /// The whole content, in the batch's data.
     Loaded { data: Range<usize>, state: EntryState },
@@ -127,12 +127,14 @@ impl Batch {
                     item.work = Work::Loaded { data: 0..0, state: EntryState::Sound };
                     read_xattrs_by_path(item, opener, below);
                 }
-                Work::HeaderOnly => {
+                Work::FurtherName if item.meta.kind == EntryKind::File => {}
+                // The first name of what is no file may be missing: then this one takes its place.
+                Work::HeaderOnly | Work::FurtherName => {
                     if item.meta.kind == EntryKind::Symlink && item.link.is_empty() {
                         match opener.read_link(below) {
                             Ok(link) => add_link(&mut self.names, item, &link),
                             Err(error) => {
-                                item.work = lost("cannot read the link", &error);
+                                item.work = lost_link(&error);
                                 continue;
                             }
                         }
@@ -140,7 +142,7 @@ impl Batch {
                     let below = below_root(&self.names[item.path.clone()], root_bytes);
                     read_xattrs_by_path(item, opener, below);
                 }
-                Work::FurtherName | Work::Loaded { .. } | Work::Stream | Work::Lost { .. } => {}
+                Work::Loaded { .. } | Work::Stream | Work::Lost { .. } => {}
             }
         }
     }
@@ -161,10 +163,22 @@ pub(crate) fn is_unchanged(a: &Meta, b: &Meta) -> bool {
 
 /// How an entry that could not be opened is noted.
 pub(crate) fn lost(tried: &str, error: &io::Error) -> Work {
-    let gone = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::XDEV, Errno::STALE];
-    let is_gone = gone.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+    let is_one_of = |list: &[Errno]| list.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()));
+    if is_one_of(&[Errno::NXIO]) {
+        // A socket was put in its place.
+        return replaced();
+    }
+    let is_gone = is_one_of(&[Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::XDEV, Errno::STALE]);
     let kind = if is_gone { NoteKind::Vanished } else { NoteKind::Unreadable };
     Work::Lost { kind, reason: format!("{tried}: {error}") }
+}
+
+fn lost_link(error: &io::Error) -> Work {
+    if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) {
+        let reason = "is no longer a symbolic link".to_owned();
+        return Work::Lost { kind: NoteKind::Vanished, reason };
+    }
+    lost("cannot read the link", error)
 }
 
 /// A file that is something else by now.
@@ -219,7 +233,11 @@ fn read_whole(file: &impl ReadFile, meta: &mut Meta, room: &mut Room<'_>) -> io:
         if !after.is_regular {
             return Ok(replaced());
         }
-        if after.may_have_holes || after.meta.size_bytes > SMALL_FILE_BYTES {
+        if after.meta.size_bytes > SMALL_FILE_BYTES {
+            return Ok(Work::Stream);
+        }
+        // Fewer blocks than bytes may be compression, too.
+        if after.may_have_holes && file.extents(after.meta.size_bytes).is_some() {
             return Ok(Work::Stream);
         }
         let is_whole = got == length;
@@ -256,11 +274,15 @@ fn fill(file: &impl ReadFile, buffer: &mut [u8]) -> io::Result<usize> {
 
 fn read_xattrs_by_path(item: &mut Item, opener: &impl OpenFiles, below: &[u8]) {
     let result = opener.xattrs(below);
-    if result.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound) && item.meta.kind != EntryKind::Dir {
+    if !result.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+        set_xattrs(item, result);
+    } else if item.meta.kind == EntryKind::Dir {
+        // Saved all the same: what was in it may have been read before it went.
+        let reason = "was gone when its attributes were to be read".to_owned();
+        item.note = item.note.take().or(Some((NoteKind::Vanished, reason)));
+    } else {
         let reason = "was gone when it was to be saved".to_owned();
         item.work = Work::Lost { kind: NoteKind::Vanished, reason };
-    } else {
-        set_xattrs(item, result);
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct Emitter<'a, O> {
     header: Vec<u8>,
     block: Vec<u8>,
     line: IndexEntry,
-    /// First names of files with several, by device and inode.
+    /// First names of what has several, by device and inode.
     first_names: HashMap<(u64, u64), Vec<u8>>,
     report: DumpReport,
 }
@@ -115,22 +115,23 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
                 let head = Head { path, link, meta, xattrs: &mut item.xattrs, extents: None, state: *state };
                 self.loaded(head, batch.data(data))
             }
-            Work::HeaderOnly => {
-                let meta = item.meta;
-                let xattrs = &mut item.xattrs;
-                let state = EntryState::Sound;
-                self.loaded(Head { path, link, meta, xattrs, extents: None, state }, &[])
-            }
+            Work::HeaderOnly => self.without_content(path, link, item),
             Work::FurtherName => match self.first_names.remove_entry(&(item.meta.dev, item.meta.ino)) {
                 Some((id, first)) => {
                     let result = self.further_name(path, &first, item);
                     self.first_names.insert(id, first);
                     result
                 }
-                None => self.stream(path, item),
+                None if item.meta.kind == EntryKind::File => self.stream(path, item),
+                None => self.without_content(path, link, item),
             },
             Work::Unread | Work::Stream => self.stream(path, item),
         }
+    }
+
+    fn without_content(&mut self, path: &[u8], link: &[u8], item: &mut Item) -> Result<()> {
+        let (meta, xattrs, state) = (item.meta, &mut item.xattrs, EntryState::Sound);
+        self.loaded(Head { path, link, meta, xattrs, extents: None, state }, &[])
     }
 
     fn further_name(&mut self, path: &[u8], first: &[u8], item: &mut Item) -> Result<()> {
@@ -254,18 +255,24 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
             state: head.state,
             dumpdir: None,
         };
+        let has_attributes = !member.xattrs.is_empty() || access.is_some() || default.is_some();
         let plan = match tar::header(&mut self.header, &member) {
             Ok(plan) => plan,
             Err(error) => {
-                self.note(NoteKind::Unreadable, head.path, &error.chain());
-                return Ok(None);
+                // Attributes that no archive can hold must not cost the content.
+                let bare = Member { xattrs: &[], acl_access: None, acl_default: None, ..member };
+                let second = has_attributes.then(|| tar::header(&mut self.header, &bare).ok()).flatten();
+                let what = if second.is_some() { "saved without its attributes: " } else { "" };
+                self.note(NoteKind::Unreadable, head.path, &format!("{what}{}", error.chain()));
+                let Some(plan) = second else { return Ok(None) };
+                plan
             }
         };
         match meta.kind {
             EntryKind::Dir => self.report.dirs += 1,
             _ => self.report.files += 1,
         }
-        if meta.kind == EntryKind::File && meta.nlink > 1 {
+        if !matches!(meta.kind, EntryKind::Dir | EntryKind::HardLink) && meta.nlink > 1 {
             self.first_names.entry((meta.dev, meta.ino)).or_insert_with(|| head.path.to_vec());
         }
         replace(&mut self.line.path, head.path);

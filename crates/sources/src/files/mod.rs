@@ -14,7 +14,7 @@ mod root_text;
 mod walk;
 
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nxs_base::entry::{EntryKind, Meta};
 use nxs_base::naming;
@@ -27,6 +27,7 @@ use nxs_sys::users::Users;
 use batch::{Batch, Work};
 use emit::Emitter;
 use exclude::Excludes;
+use glob::Expansion;
 use open::{OpenFiles, Root};
 use queue::Feed;
 
@@ -39,22 +40,38 @@ pub struct FilesSource {
     spec: FilesSpec,
     excludes: Arc<Excludes>,
     users: Users,
+    /// Roots that a later pattern led to again under the same name, and that pattern.
+    repeats: Mutex<Vec<(String, String)>>,
 }
 
 impl FilesSource {
     /// Fails with [`ErrorKind::Invalid`] on excludes that cannot be read. Touches no file.
     pub fn new(spec: FilesSpec) -> Result<Self> {
         let excludes = Arc::new(Excludes::new(&spec.excludes)?);
-        Ok(Self { spec, excludes, users: Users::new() })
+        Ok(Self { spec, excludes, users: Users::new(), repeats: Mutex::default() })
     }
 
     fn add_targets(&self, pattern: &str, targets: &mut Vec<Result<Target>>) -> Result<()> {
         let absolute = absolute(pattern)?;
-        let found = glob::expand(&absolute);
-        if found.is_empty() {
-            let text = format!("no file system objects found for target `{}`", fsx::show(pattern.as_bytes()));
-            targets.push(Err(Error::new(ErrorKind::NotFound, text)));
+        let Expansion { found, refused } = glob::expand(&absolute);
+        let shown = fsx::show(pattern.as_bytes());
+        if found.is_empty() && refused.is_empty() {
+            let text = format!("no file system objects found for target `{shown}`");
+            let error = Error::new(ErrorKind::NotFound, text);
+            let is_literal = || std::fs::symlink_metadata(fsx::as_path(&absolute)).is_ok();
+            targets.push(Err(if glob::has_magic(&absolute) && is_literal() {
+                error.with_hint(
+                    "This very name exists: write `[*]`, `[?]` and `[[]` for `*`, `?` and `[` in names.",
+                )
+            } else {
+                error
+            }));
         }
+        // What cannot be looked at may hold more that was asked for.
+        targets.extend(refused.into_iter().map(|(place, error)| {
+            let text = format!("cannot look for target `{shown}` in `{}`", fsx::show(&place));
+            Err(Error::io(text, error))
+        }));
         for matched in found {
             let path = clean_path(&matched);
             // v2 leaves such targets out without an archive, too.
@@ -62,21 +79,29 @@ impl FilesSource {
                 continue;
             }
             let name = naming::glob_target(&absolute, &matched);
-            targets.push(Ok(Target {
+            let target = Target {
                 name: name.stem.clone(),
                 part: name.part,
                 file_stem: name.stem,
                 extension: "tar".to_owned(),
                 root: root_text::encode(&path),
-            }));
+            };
+            // v2 made the same file twice; here it would count twice for the rotation.
+            if targets.iter().flatten().any(|known| *known == target) {
+                self.repeats().push((target.root, shown.clone()));
+            } else {
+                targets.push(Ok(target));
+            }
         }
         Ok(())
     }
 }
 
 impl Source for FilesSource {
-    /// Targets that an absolute exclude covers are left out, without an error.
+    /// Targets that an absolute exclude covers are left out, without an error. One that two patterns lead to under
+    /// the same name comes once; its dump has a note.
     fn targets(&self) -> Result<Vec<Result<Target>>> {
+        self.repeats().clear();
         let mut targets = Vec::new();
         for pattern in &self.spec.targets {
             self.add_targets(pattern, &mut targets)?;
@@ -94,6 +119,21 @@ impl Source for FilesSource {
 
     /// Fails only if the root cannot be opened, on errors of the sink, and when cancelled.
     fn dump(&self, target: &Target, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport> {
+        let mut report = self.save(target, sink, cancel)?;
+        for (root, pattern) in self.repeats().iter().filter(|(root, _)| *root == target.root) {
+            let reason = format!("is also what target `{pattern}` leads to; saved once");
+            report.note(NoteKind::LeftOut, root.clone(), reason);
+        }
+        Ok(report)
+    }
+}
+
+impl FilesSource {
+    fn repeats(&self) -> MutexGuard<'_, Vec<(String, String)>> {
+        self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn save(&self, target: &Target, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport> {
         let path = root_text::decode(&target.root);
         let member = member_path(&path).to_vec();
         if self.excludes.covers_target(&member, is_dir(&path)) {

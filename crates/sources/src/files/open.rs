@@ -5,13 +5,13 @@
 //! files. Does not decide what to do about an error (`super::emit`), does not walk (`nxs_sys::walk`).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use nxs_base::entry::{EntryKind, Meta};
 use nxs_sys::fsx::as_path;
-use nxs_sys::{file_read, meta, xattr};
-use rustix::fs::{self as rfs, Mode, OFlags, ResolveFlags};
+use nxs_sys::{file_read, meta, safe, xattr};
+use rustix::fs::{self as rfs, Mode, OFlags};
 use rustix::io::Errno;
 
 /// Name and value of each extended attribute.
@@ -111,30 +111,23 @@ impl Root {
         Ok(rfs::open(as_path(&self.path), flags, Mode::empty())?)
     }
 
+    /// Follows no link, neither on the way nor at the end.
     fn open_below(&self, below: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
-        if below.len() <= MAX_PIECE_BYTES {
-            return Ok(open_beneath(self.fd.as_fd(), below, flags)?);
-        }
-        let mut rest = below;
-        let mut dir: Option<OwnedFd> = None;
-        while rest.len() > MAX_PIECE_BYTES {
-            let cut = rest[..MAX_PIECE_BYTES].iter().rposition(|b| *b == b'/').ok_or(Errno::NAMETOOLONG)?;
-            let from = dir.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd);
-            dir = Some(open_beneath(from, &rest[..cut], OFlags::PATH | OFlags::DIRECTORY)?);
-            rest = &rest[cut + 1..];
-        }
-        let from = dir.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd);
-        Ok(open_beneath(from, rest, flags)?)
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(safe::open_beneath(self.fd.as_fd(), below, flags)?)
     }
-}
 
-fn open_beneath(dir: BorrowedFd<'_>, below: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match rfs::openat2(dir, as_path(below), flags, Mode::empty(), resolve) {
-        // Kernels before 5.6, and sandboxes that do not know the call.
-        Err(Errno::NOSYS) => rfs::openat(dir, as_path(below), flags, Mode::empty()),
-        other => other,
+    /// As [`Self::open_below`], without changing the access time where that is allowed.
+    fn open_quietly(&self, open: impl Fn(OFlags) -> io::Result<OwnedFd>) -> io::Result<OpenFile> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        if self.is_privileged {
+            match open(flags | OFlags::NOATIME) {
+                // Not the owner after all, seen from this user namespace.
+                Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {}
+                other => return other.map(OpenFile),
+            }
+        }
+        open(flags).map(OpenFile)
     }
 }
 
@@ -142,18 +135,10 @@ impl OpenFiles for Root {
     type File = OpenFile;
 
     fn open(&self, below: &[u8]) -> io::Result<OpenFile> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         if below.is_empty() {
-            return self.reopen(OFlags::empty()).map(OpenFile);
+            return self.open_quietly(|flags| self.reopen(flags));
         }
-        if self.is_privileged {
-            match self.open_below(below, flags | OFlags::NOATIME) {
-                // Not the owner after all, seen from this user namespace.
-                Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {}
-                other => return other.map(OpenFile),
-            }
-        }
-        self.open_below(below, flags).map(OpenFile)
+        self.open_quietly(|flags| self.open_below(below, flags))
     }
 
     fn read_link(&self, below: &[u8]) -> io::Result<Vec<u8>> {
@@ -167,6 +152,16 @@ impl OpenFiles for Root {
     fn xattrs(&self, below: &[u8]) -> nxs_base::Result<Xattrs> {
         if below.is_empty() {
             return wanted(xattr::of_path(as_path(&self.path))?);
+        }
+        if self.path.len() + below.len() > MAX_PIECE_BYTES {
+            let (dir, name) = match below.iter().rposition(|b| *b == b'/') {
+                Some(at) => (&below[..at], &below[at + 1..]),
+                None => (&below[..0], below),
+            };
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            let cannot = "cannot open the directory of an entry with a long path";
+            let dir = self.open_below(dir, flags).map_err(|e| nxs_base::Error::io(cannot, e))?;
+            return wanted(xattr::of_name(dir, name)?);
         }
         let mut full = Vec::with_capacity(self.path.len() + 1 + below.len());
         full.extend_from_slice(&self.path);
@@ -207,12 +202,17 @@ impl ReadFile for OpenFile {
     }
 }
 
-/// Leaves out attributes that a backup does not carry: SELinux labels and the like belong to the policy of the host.
+/// Attributes that belong to the policy of the host and not to the file: labels, and signatures bound to the inode.
+const OF_THE_HOST: [&[u8]; 5] =
+    [b"security.selinux", b"security.SMACK64", b"security.apparmor", b"security.ima", b"security.evm"];
+
+/// Leaves out attributes that a backup does not carry. `security` has more than labels: capabilities, and the ACLs
+/// of Windows clients. What else is in `system` or elsewhere is a view of the file system on its own settings.
 fn wanted(mut xattrs: Xattrs) -> nxs_base::Result<Xattrs> {
     xattrs.retain(|(name, _)| {
         name.starts_with(b"user.")
             || name.starts_with(b"trusted.")
-            || name == b"security.capability"
+            || name.starts_with(b"security.") && !OF_THE_HOST.iter().any(|label| name.starts_with(label))
             || name == ACL_ACCESS
             || name == ACL_DEFAULT
     });

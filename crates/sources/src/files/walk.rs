@@ -77,7 +77,7 @@ struct Filler<'a> {
     batch: Batch,
     member: &'a [u8],
     path: Vec<u8>,
-    /// Files with several names that came already.
+    /// Files (and what else is no directory) with several names that came already.
     seen: HashSet<(u64, u64)>,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Filler<'a> {
             let is_gone = error.kind() == ErrorKind::NotFound;
             let kind = if is_gone { NoteKind::Vanished } else { NoteKind::Unreadable };
             // A directory that cannot be listed is saved as such; without metadata there is nothing to save.
-            if item.meta.kind == EntryKind::Dir && item.meta.ino != 0 && !is_gone {
+            if item.meta.kind == EntryKind::Dir && item.meta.ino != 0 && !is_gone && !self.path.is_empty() {
                 note = Some((kind, error.chain()));
                 Work::HeaderOnly
             } else {
@@ -105,7 +105,8 @@ impl<'a> Filler<'a> {
             }
         } else if self.path.is_empty() {
             // The root of the file system has no name that a member could have.
-            return true;
+            let Some(why) = item.left_out else { return true };
+            Work::Lost { kind: NoteKind::LeftOut, reason: format!("content left out: {why}") }
         } else {
             note = item.left_out.map(|why| (NoteKind::LeftOut, format!("content left out: {why}")));
             self.work_of(&item.meta)
@@ -120,7 +121,7 @@ impl<'a> Filler<'a> {
     }
 
     fn work_of(&mut self, meta: &Meta) -> Work {
-        if meta.kind == EntryKind::File && meta.nlink > 1 && !self.seen.insert((meta.dev, meta.ino)) {
+        if meta.kind != EntryKind::Dir && meta.nlink > 1 && !self.seen.insert((meta.dev, meta.ino)) {
             Work::FurtherName
         } else {
             Work::of(meta.kind)

@@ -5,43 +5,71 @@
 //! one byte that belongs to none. Does not name targets (`nxs_base::naming`) and knows no excludes (`super::exclude`).
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use rustix::io::Errno;
 
 /// Whether the component or pattern has a glob character.
 pub(crate) fn has_magic(pattern: &[u8]) -> bool {
     pattern.iter().any(|b| matches!(b, b'*' | b'?' | b'['))
 }
 
-/// Expands the absolute `pattern` to the paths that exist, sorted by bytes.
-///
-/// A path ends with `/` exactly if the pattern does. Directories that cannot be listed match nothing, as in Python.
-/// Runs of `/` count as one. No match is an empty list.
-pub(crate) fn expand(pattern: &[u8]) -> Vec<Vec<u8>> {
-    let mut found: Vec<Vec<u8>> = vec![Vec::new()];
+/// What a pattern led to.
+#[derive(Debug, Default)]
+pub(crate) struct Expansion {
+    /// The paths that exist, sorted by bytes. Each ends with `/` exactly if the pattern does.
+    pub(crate) found: Vec<Vec<u8>>,
+    /// Places where there may be more, and why they could not be looked at. (Python keeps silent about them.)
+    pub(crate) refused: Vec<(Vec<u8>, io::Error)>,
+}
+
+/// Expands the absolute `pattern`. Runs of `/` count as one. No match is an empty list.
+pub(crate) fn expand(pattern: &[u8]) -> Expansion {
     let mut components = pattern.split(|b| *b == b'/').filter(|c| !c.is_empty()).peekable();
     if components.peek().is_none() {
-        return if pattern.is_empty() { Vec::new() } else { vec![b"/".to_vec()] };
+        let found = if pattern.is_empty() { Vec::new() } else { vec![b"/".to_vec()] };
+        return Expansion { found, refused: Vec::new() };
     }
+    let mut found: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut refused = Vec::new();
     while let Some(component) = components.next() {
         let is_last = components.peek().is_none();
         found = if has_magic(component) {
             let matcher = ComponentGlob::new(component);
-            found.iter().flat_map(|dir| list_matches(dir, &matcher)).collect()
+            found.iter().flat_map(|dir| list_matches(dir, &matcher, &mut refused)).collect()
         } else {
             found.into_iter().map(|dir| join(&dir, component)).collect()
         };
         // Only what a later listing or the final check does not prove must be looked at here.
         if is_last {
-            found.retain(|path| std::fs::symlink_metadata(as_path(path)).is_ok());
+            found.retain(|path| {
+                exists(path, std::fs::symlink_metadata(as_path(path)), &mut refused).is_some()
+            });
         }
     }
     if pattern.ends_with(b"/") {
-        found.retain(|path| std::fs::metadata(as_path(path)).is_ok_and(|m| m.is_dir()));
+        found.retain(|path| {
+            exists(path, std::fs::metadata(as_path(path)), &mut refused).is_some_and(|m| m.is_dir())
+        });
         found.iter_mut().for_each(|path| path.push(b'/'));
     }
     found.sort();
-    found
+    Expansion { found, refused }
+}
+
+/// What came of looking at `path`. An error that says no more than that nothing is there is none.
+fn exists<T>(path: &[u8], looked: io::Result<T>, refused: &mut Vec<(Vec<u8>, io::Error)>) -> Option<T> {
+    let nothing = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::NAMETOOLONG, Errno::INVAL];
+    match looked {
+        Ok(found) => return Some(found),
+        Err(error) if nothing.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error())) => {}
+        // A NUL in the pattern, which no name has.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+        Err(error) => refused.push((path.to_vec(), error)),
+    }
+    None
 }
 
 fn as_path(bytes: &[u8]) -> &Path {
@@ -56,15 +84,26 @@ fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
-fn list_matches(dir: &[u8], matcher: &ComponentGlob) -> Vec<Vec<u8>> {
-    let place = if dir.is_empty() { Path::new("/") } else { as_path(dir) };
-    let Ok(entries) = std::fs::read_dir(place) else { return Vec::new() };
-    entries
-        .map_while(Result::ok)
-        .map(|entry| entry.file_name())
-        .filter(|name| matcher.is_match(name.as_bytes()))
-        .map(|name| join(dir, name.as_bytes()))
-        .collect()
+fn list_matches(
+    dir: &[u8],
+    matcher: &ComponentGlob,
+    refused: &mut Vec<(Vec<u8>, io::Error)>,
+) -> Vec<Vec<u8>> {
+    let place: &[u8] = if dir.is_empty() { b"/" } else { dir };
+    let mut found = Vec::new();
+    for entry in exists(place, std::fs::read_dir(as_path(place)), refused).into_iter().flatten() {
+        match entry {
+            Ok(entry) if matcher.is_match(entry.file_name().as_bytes()) => {
+                found.push(join(dir, entry.file_name().as_bytes()));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                refused.push((place.to_vec(), error));
+                break;
+            }
+        }
+    }
+    found
 }
 
 /// One component of a glob, ready to match names.

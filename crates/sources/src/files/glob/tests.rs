@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
-use super::{ComponentGlob, expand, has_magic};
+use super::{ComponentGlob, Expansion, expand, has_magic};
 
 #[test]
 fn a_component_matches_by_pythons_fnmatch_rules() {
@@ -65,9 +65,14 @@ fn matches_in_tree(pattern: &str) -> Vec<String> {
     fs::write(root.join("www/[x]"), "").unwrap();
     symlink("site1", root.join("www/link")).unwrap();
     symlink("nowhere", root.join("www/dangling")).unwrap();
+    symlink("loop", root.join("www/loop")).unwrap();
+    fs::create_dir(root.join("www/a b")).unwrap();
+    fs::write(root.join("www/a b/[1] x"), "").unwrap();
     let base = root.as_os_str().as_bytes();
     let full = [base, b"/", pattern.as_bytes()].concat();
-    expand(&full).into_iter().map(|m| String::from_utf8(m[base.len() + 1..].to_vec()).unwrap()).collect()
+    let Expansion { found, refused } = expand(&full);
+    assert!(refused.is_empty(), "{refused:?}");
+    found.into_iter().map(|m| String::from_utf8(m[base.len() + 1..].to_vec()).unwrap()).collect()
 }
 
 #[test]
@@ -76,15 +81,17 @@ fn a_pattern_expands_to_the_paths_python_finds() {
         ("www/*/data", &["www/link/data", "www/site1/data", "www/site2/data"]),
         ("www/*/data/", &["www/link/data/", "www/site1/data/", "www/site2/data/"]),
         ("www/.*/data", &["www/.hidden/data"]),
-        ("www/*/", &["www/empty/", "www/link/", "www/site1/", "www/site10/", "www/site2/"]),
+        ("www/*/", &["www/a b/", "www/empty/", "www/link/", "www/site1/", "www/site10/", "www/site2/"]),
         (
             "www/*",
             &[
                 "www/[x]",
+                "www/a b",
                 "www/dangling",
                 "www/empty",
                 "www/file",
                 "www/link",
+                "www/loop",
                 "www/site1",
                 "www/site10",
                 "www/site2",
@@ -102,6 +109,14 @@ fn a_pattern_expands_to_the_paths_python_finds() {
         ("www/dangling/", &[]),
         ("www/link/", &["www/link/"]),
         ("www/gone", &[]),
+        ("www/[x]", &[]),
+        ("www/../www/file", &["www/../www/file"]),
+        ("www/./s*1", &["www/./site1"]),
+        ("www/loop", &["www/loop"]),
+        ("www/loop/", &[]),
+        ("www/loop/*", &[]),
+        ("www/a b/[[]?]*", &["www/a b/[1] x"]),
+        (".*", &[]),
         ("**/data", &[]),
         ("**/site1/data", &["www/site1/data"]),
     ];
@@ -112,9 +127,10 @@ fn a_pattern_expands_to_the_paths_python_finds() {
 
 #[test]
 fn the_root_directory_matches_itself_and_nothing_matches_an_empty_pattern() {
-    assert_eq!(expand(b"/"), [b"/".to_vec()]);
-    assert_eq!(expand(b"//"), [b"/".to_vec()]);
-    assert!(expand(b"").is_empty());
+    assert_eq!(expand(b"/").found, [b"/".to_vec()]);
+    assert_eq!(expand(b"//").found, [b"/".to_vec()]);
+    assert!(expand(b"").found.is_empty());
+    assert!(expand(b"/no\0name").found.is_empty());
 }
 
 #[test]
@@ -123,6 +139,6 @@ fn names_that_are_not_utf8_are_found() {
     let name = std::ffi::OsStr::from_bytes(b"a\xff");
     fs::write(dir.path().join(name), "").unwrap();
     let pattern = [dir.path().as_os_str().as_bytes(), b"/a?"].concat();
-    let found = expand(&pattern);
+    let found = expand(&pattern).found;
     assert_eq!(found, [dir.path().join(name).as_os_str().as_bytes().to_vec()]);
 }
