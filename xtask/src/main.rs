@@ -1,6 +1,7 @@
 //! Tasks of the project: `setup`, `test`, `tidy`, `gen-docs [--check]`, `bench`. Nothing here ships.
 
 mod bench;
+mod gendocs;
 mod setup;
 mod tidy;
 
@@ -13,8 +14,10 @@ fn main() -> ExitCode {
         ["setup"] => setup::install(),
         ["test"] => setup::install().and_then(|()| cargo(&["test", "--workspace", "--locked"])),
         ["tidy"] => tidy::check(),
+        ["gen-docs"] => gendocs::write(),
+        ["gen-docs", "--check"] => gendocs::check(),
         ["bench", rest @ ..] => bench::run(rest),
-        _ => Err("usage: cargo xtask setup | test | tidy | bench [NAME]".into()),
+        _ => Err("usage: cargo xtask setup | test | tidy | gen-docs [--check] | bench [NAME]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
