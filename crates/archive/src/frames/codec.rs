@@ -112,7 +112,9 @@ impl Decoder {
                 if trailer != Some(record.plain_bytes) {
                     return Err(record.corrupt("its trailer tells another length"));
                 }
-                decompressor.gzip_decompress(stored, plain).map_err(|e| record.corrupt(e))?
+                decompressor
+                    .gzip_decompress(stored, plain)
+                    .map_err(|_| record.corrupt("its bytes are no sound gzip member"))?
             }
             Self::Zstd(decompressor) => {
                 decompressor.decompress_to_buffer(stored, &mut plain[..]).map_err(|e| record.corrupt(e))?

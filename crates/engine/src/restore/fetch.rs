@@ -120,13 +120,15 @@ pub struct Members<'a> {
     codec: Codec,
     index: &'a IndexReader<RangedObject>,
     last: RefCell<Option<(FrameRecord, Arc<Vec<u8>>)>>,
+    /// The last frame that could not be decoded: read once, however many members are in it.
+    bad: RefCell<Option<(FrameRecord, String)>>,
 }
 
 impl<'a> Members<'a> {
     pub fn new(copy: &Copy, index: &'a IndexReader<RangedObject>) -> Self {
         let archive =
             RangedObject::new(Arc::clone(&copy.storage), copy.entry.key.clone(), copy.entry.size_bytes);
-        Self { archive, codec: codec_of(copy), index, last: RefCell::new(None) }
+        Self { archive, codec: codec_of(copy), index, last: RefCell::new(None), bad: RefCell::new(None) }
     }
 
     /// Stored bytes of the archive that were read.
@@ -148,8 +150,17 @@ impl<'a> Members<'a> {
         {
             return Ok(Arc::clone(plain));
         }
+        if let Some((_, problem)) = self.bad.borrow().as_ref().filter(|(bad, _)| bad == record) {
+            return Err(Error::new(ErrorKind::Corrupt, problem.clone()));
+        }
         let stored = self.archive.fetch(record.stored_offset, record.stored_bytes as usize)?;
-        let plain = Arc::new(decode_frame(self.codec, record, &stored)?);
+        let plain = match decode_frame(self.codec, record, &stored) {
+            Ok(plain) => Arc::new(plain),
+            Err(error) => {
+                *self.bad.borrow_mut() = Some((*record, error.chain()));
+                return Err(error);
+            }
+        };
         *self.last.borrow_mut() = Some((*record, Arc::clone(&plain)));
         Ok(plain)
     }

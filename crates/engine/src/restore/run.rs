@@ -59,8 +59,27 @@ pub struct Restored {
     pub extracted: Extracted,
     /// Bytes read from the storage where single members were fetched; none for whole archives.
     pub read_bytes: Option<u64>,
+    /// No copy is whole: what could not be read is among the problems of `extracted`.
+    pub is_salvaged: bool,
     /// The paths that would be restored, with `dry_run`.
     pub listed: Vec<String>,
+}
+
+impl Restored {
+    fn new(candidate: &Candidate, copy: &Copy) -> Self {
+        Self {
+            target: candidate.target.clone(),
+            root: candidate.root.clone(),
+            storage: copy.storage_name.clone(),
+            key: copy.entry.key.to_string(),
+            started: candidate.started,
+            complete: candidate.complete,
+            extracted: Extracted::default(),
+            read_bytes: None,
+            is_salvaged: false,
+            listed: Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -147,17 +166,7 @@ fn restore_candidate(
 ) -> Result<Restored> {
     let mut last = None;
     for (attempt, copy) in candidate.copies.iter().enumerate() {
-        let mut restored = Restored {
-            target: candidate.target.clone(),
-            root: candidate.root.clone(),
-            storage: copy.storage_name.clone(),
-            key: copy.entry.key.to_string(),
-            started: candidate.started,
-            complete: candidate.complete,
-            extracted: Extracted::default(),
-            read_bytes: None,
-            listed: Vec::new(),
-        };
+        let mut restored = Restored::new(candidate, copy);
         // After a damaged copy, what it left is replaced.
         let in_place = request.in_place || attempt > 0;
         match restore_copy(ctx, request, globs, copy, in_place, &mut restored) {
@@ -168,6 +177,8 @@ fn restore_candidate(
                 return Err(error);
             }
             Err(error) => {
+                let text = format!("cannot read `{}` on {}", copy.entry.key, copy.storage_name);
+                let error = Error::new(error.kind(), text).with_source(error);
                 if attempt + 1 < candidate.copies.len() {
                     problems.push(Problem::from(&error));
                 }
@@ -175,7 +186,38 @@ fn restore_candidate(
             }
         }
     }
-    Err(last.unwrap_or_else(|| Error::new(ErrorKind::NotFound, "there is no copy to read")))
+    let error = last.unwrap_or_else(|| Error::new(ErrorKind::NotFound, "there is no copy to read"));
+    if error.kind() == ErrorKind::Corrupt
+        && let Some(restored) = salvage(ctx, request, globs, candidate, problems)
+    {
+        problems.push(Problem::from(&error));
+        return Ok(restored);
+    }
+    Err(error)
+}
+
+/// No copy is whole: takes what can be read from the first copy whose index can be, member by member. The members
+/// that are lost are among the problems of the extraction.
+fn salvage(
+    ctx: &RunContext<'_>,
+    request: &Request,
+    globs: &Selection,
+    candidate: &Candidate,
+    problems: &mut Vec<Problem>,
+) -> Option<Restored> {
+    for copy in &candidate.copies {
+        let mut restored = Restored { is_salvaged: true, ..Restored::new(candidate, copy) };
+        let taken = match fetch::open_index(copy) {
+            Ok(Some(index)) => by_index(ctx, request, globs, copy, &index, true, &mut restored),
+            Ok(None) => continue,
+            Err(error) => Err(error),
+        };
+        match taken {
+            Ok(()) => return Some(restored),
+            Err(error) => problems.push(Problem::from(&error)),
+        }
+    }
+    None
 }
 
 fn restore_copy(
@@ -197,7 +239,7 @@ fn restore_copy(
 
 fn options(request: &Request, in_place: bool, root: &[u8]) -> Options {
     let strip = request.strip.then(|| root.strip_prefix(b"/").unwrap_or(root).to_vec());
-    Options { in_place, strip }
+    Options { replace: in_place, strip, ..Options::default() }
 }
 
 fn whole(
@@ -323,16 +365,37 @@ fn by_index(
                 }
             }
         }
-        let mut tar = TarReader::new(members.open(&source)?);
-        let header: EntryHeader = tar.next()?.filter(|h| h.path == source.path).ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, format!("the index misplaces `{}`", fsx::show(&source.path)))
-        })?;
-        let header = EntryHeader { link: link.unwrap_or_else(|| header.link.clone()), ..header };
-        extractor.entry(header, &entry.path, &mut tar)?;
+        let taken = take(&members, &source, entry, link, &mut extractor);
+        match taken {
+            Err(error) if restored.is_salvaged && error.kind() == ErrorKind::Corrupt => {
+                // The index knows enough of a directory to make it, without its attributes.
+                if entry.meta.kind == EntryKind::Dir {
+                    extractor.dir(&entry.path, &entry.meta)?;
+                }
+                extractor.problem(&entry.path, error);
+            }
+            other => other?,
+        }
     }
     restored.extracted = extractor.finish()?;
     restored.read_bytes = Some(members.read_bytes() + index.source().read_bytes());
     Ok(())
+}
+
+/// Reads one member at its place and puts it at the path of `entry`; `link` replaces what it links to.
+fn take(
+    members: &Members<'_>,
+    source: &IndexEntry,
+    entry: &IndexEntry,
+    link: Option<Vec<u8>>,
+    extractor: &mut Extractor<'_>,
+) -> Result<()> {
+    let mut tar = TarReader::new(members.open(source)?);
+    let header: EntryHeader = tar.next()?.filter(|h| h.path == source.path).ok_or_else(|| {
+        Error::new(ErrorKind::Corrupt, format!("the index misplaces `{}`", fsx::show(&source.path)))
+    })?;
+    let header = EntryHeader { link: link.unwrap_or_else(|| header.link.clone()), ..header };
+    extractor.entry(header, &entry.path, &mut tar)
 }
 
 /// The wanted entries, in the order of the archive.

@@ -74,7 +74,7 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Exit {
             text.push('\n');
         }
         say(env, restored, &request);
-        is_whole &= restored.extracted.problem_count == 0;
+        is_whole &= restored.extracted.problem_count == 0 && !restored.is_salvaged;
     }
     let exit = match (report.restored.is_empty(), is_whole) {
         (true, _) => Exit::Failed,
@@ -100,6 +100,9 @@ fn say(env: &Env, restored: &Restored, request: &Request) {
             done.dirs,
             human_bytes(done.bytes)
         ));
+    }
+    if restored.is_salvaged {
+        env.console.say("no copy of it is whole: what could be read was restored, the rest is lost from it");
     }
     if !restored.complete {
         env.console
