@@ -259,7 +259,8 @@ impl Pax {
             let record = split_record(bytes)?;
             let keyword = record.keyword;
             let single = [&b"path"[..], b"linkpath", b"size", DUMPDIR].contains(&keyword)
-                || keyword.starts_with(b"GNU.sparse.");
+                || keyword == b"RHT.security.selinux"
+                || [&b"GNU.sparse."[..], b"SCHILY."].iter().any(|prefix| keyword.starts_with(prefix));
             if single {
                 let text = format!("global header sets `{}` for all members", keyword.escape_ascii());
                 return Err(Error::new(ErrorKind::Corrupt, text));

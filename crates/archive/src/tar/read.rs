@@ -163,11 +163,13 @@ impl<R: Read> TarReader<R> {
             match header[block::TYPE] {
                 b'x' | b'X' => {
                     member.offset.get_or_insert(at);
-                    let records = self.read_records(size, at)?;
+                    let records = self.read_records(size, MAX_PAX_BYTES - member.record_bytes, at)?;
+                    // A dumpdir that is larger than all else ends the header, and is not counted.
+                    member.record_bytes += records.len().min(MAX_PAX_BYTES - member.record_bytes);
                     member.pax.add_local(&records).map_err(|e| located(at, e))?;
                 }
                 b'g' => {
-                    let records = self.read_records(size, at)?;
+                    let records = self.read_records(size, MAX_GLOBAL_BYTES, at)?;
                     // Records of the member that came before a global header stay in force.
                     if member.offset.is_some() {
                         return Err(corrupt(at, "a global header stands inside a member"));
@@ -193,17 +195,17 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    /// Reads the content of an extended header; only a dumpdir may make it large.
-    fn read_records(&mut self, size: u64, at: u64) -> Result<Vec<u8>> {
+    /// Reads the content of an extended header of at most `room` bytes; only a dumpdir may make it larger.
+    fn read_records(&mut self, size: u64, room: usize, at: u64) -> Result<Vec<u8>> {
         let total = usize::try_from(size).ok().filter(|n| *n <= MAX_DUMPDIR_BYTES);
         let Some(total) = total else { return Err(corrupt(at, "extended header is absurdly large")) };
         let mut records = Vec::new();
-        self.read_into(&mut records, total.min(MAX_PAX_BYTES))?;
-        if total > MAX_PAX_BYTES {
+        self.read_into(&mut records, total.min(room))?;
+        if total > room {
             if !pax::breaks_off_in(&records, pax::DUMPDIR).map_err(|e| located(at, e))? {
                 return Err(corrupt(at, "extended header is absurdly large"));
             }
-            self.read_into(&mut records, total - MAX_PAX_BYTES)?;
+            self.read_into(&mut records, total - room)?;
         }
         self.read_padding(size)?;
         Ok(records)
@@ -232,7 +234,7 @@ impl<R: Read> TarReader<R> {
         header_size: u64,
         at: u64,
     ) -> Result<EntryHeader> {
-        let Pending { mut pax, offset, long_name, long_link } = member;
+        let Pending { mut pax, offset, long_name, long_link, .. } = member;
         // Wherever a record states the size, it says how much is stored, for all kinds of members alike.
         let stored = pax.size.unwrap_or(header_size);
         if stored > i64::MAX as u64 || self.pos.checked_add(stored).is_none_or(|end| end > i64::MAX as u64) {
@@ -468,10 +470,15 @@ pub fn safe_path(path: &[u8]) -> Result<Vec<u8>> {
 #[derive(Default)]
 struct Pending {
     pax: Pax,
+    /// Of all extended headers together.
+    record_bytes: usize,
     offset: Option<u64>,
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
 }
+
+/// Most bytes of a global header: its records are copied for every member.
+const MAX_GLOBAL_BYTES: usize = 64 << 10;
 
 /// Real size of a sparse file in an old GNU header.
 const OLD_REAL_SIZE: block::Field = 483..495;

@@ -417,7 +417,13 @@ fn hostile_headers_are_refused_with_the_reason() {
     );
     corrupt(&[pax_block(b'x', &record("path", "a\0b"))], "path");
     corrupt(&[pax_block(b'x', &record("uid", "4294967296"))], "uid");
-    corrupt(&[pax_block(b'g', &record("size", "1"))], "global");
+    for keyword in ["size", "SCHILY.xattr.user.a", "SCHILY.acl.access", "RHT.security.selinux"] {
+        corrupt(&[pax_block(b'g', &record(keyword, "1"))], "global");
+    }
+    corrupt(&[pax_block(b'g', &record("comment", &"c".repeat(65 << 10)))], "absurdly large");
+    // Many headers of one member count as one.
+    let part = pax_block(b'x', &record("comment", &"c".repeat(1 << 20)));
+    corrupt(&[part.clone(), part.clone(), part.clone(), part, raw_header(b'0', b"a", 0)], "absurdly large");
     corrupt(&[pax_block(b'x', &record("uid", "1"))], "ends after");
     corrupt(&[raw_header(b'0', b"", 0)], "no name");
     corrupt(&[raw_header(b'2', b"l", 0)], "no target");
