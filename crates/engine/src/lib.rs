@@ -3,6 +3,7 @@
 
 pub mod catalog;
 pub mod job;
+pub mod lease;
 pub mod pipeline;
 pub mod restore;
 pub mod rotation;

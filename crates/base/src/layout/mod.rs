@@ -16,6 +16,9 @@ pub const ADOPTION_LIST: &str = ".nxs-adopted.json";
 /// Key of the guide to restoring with stock tools.
 pub const RESTORE_GUIDE: &str = "RESTORE.md";
 
+/// Directory of the leases of readers.
+pub const LEASE_DIR: &str = ".nxs-leases";
+
 /// What an object is to its backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {

@@ -65,11 +65,7 @@ pub fn ensure_adoption_list(storage: &dyn Storage, tag: &PartTag) -> Result<Opti
     if read(storage, &listing)?.is_some() {
         return Ok(None);
     }
-    let oldest = oldest_recorded(&listing);
-    let objects: Vec<ObjectWire> = listing
-        .files
-        .values()
-        .filter(|info| is_v2_backup(&listing, info, oldest))
+    let objects: Vec<ObjectWire> = v2_backups(&listing)
         .map(|info| ObjectWire {
             key: info.key.to_string(),
             size: info.size_bytes,
@@ -82,6 +78,22 @@ pub fn ensure_adoption_list(storage: &dyn Storage, tag: &PartTag) -> Result<Opti
     bytes.push(b'\n');
     storage.put_replace(&list_key(), tag, &bytes)?;
     Ok(Some(count))
+}
+
+/// What the list would hold if the first contact were now.
+pub(super) fn at_first_contact(listing: &Listing) -> AdoptionList {
+    let mut list = AdoptionList::default();
+    for info in v2_backups(listing) {
+        if let Some(family) = family(&info.key) {
+            list.0.entry(family).or_default().push((info.size_bytes, info.mtime.sec));
+        }
+    }
+    list
+}
+
+fn v2_backups(listing: &Listing) -> impl Iterator<Item = &ObjectInfo> {
+    let oldest = oldest_recorded(listing);
+    listing.files.values().filter(move |info| is_v2_backup(listing, info, oldest))
 }
 
 pub(super) fn list_key() -> ObjectKey {

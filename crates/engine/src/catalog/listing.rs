@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use nxs_base::Result;
 use nxs_base::calendar::Period;
-use nxs_base::layout::{discrete, record_key};
-use nxs_base::ports::storage::{ObjectInfo, ObjectKey, ObjectKind, PartTag, Storage};
+use nxs_base::layout::{INDEX_SUFFIX, RECORD_SUFFIX, discrete, record_key, role_of};
+use nxs_base::ports::storage::{
+    ObjectInfo, ObjectKey, ObjectKind, PartTag, Storage, is_name_digest, name_digest,
+};
 
 use super::Partial;
 
@@ -25,7 +27,26 @@ impl Listing {
             Ok(())
         })?;
         listing.partials.sort_by(|a, b| a.key.cmp(&b.key));
+        listing.resolve_long_names();
         Ok(listing)
+    }
+
+    /// Finds the final names of partials that tell only a digest of them, among what lies beside. Where nothing does,
+    /// nothing else hangs on the partial.
+    fn resolve_long_names(&mut self) {
+        let Self { files, partials, .. } = self;
+        for partial in partials.iter_mut().filter(|p| is_name_digest(p.final_key.file_name())) {
+            let (dir, digest) = (partial.final_key.dir(), partial.final_key.file_name());
+            let beside = files.keys().filter(|k| k.dir() == dir);
+            let names = beside.flat_map(|k| {
+                let archive = role_of(k.file_name()).1;
+                ["", RECORD_SUFFIX, INDEX_SUFFIX].map(|suffix| format!("{archive}{suffix}"))
+            });
+            let name = names.into_iter().find(|name| name_digest(name) == digest);
+            if let Some(key) = name.and_then(|name| ObjectKey::new(in_dir(dir, &name)).ok()) {
+                partial.final_key = key;
+            }
+        }
     }
 
     fn add(&mut self, info: ObjectInfo) {
@@ -84,12 +105,14 @@ impl Listing {
     }
 }
 
+fn in_dir(dir: &str, name: &str) -> String {
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+}
+
 fn as_partial(info: &ObjectInfo) -> Option<Partial> {
     let (final_name, tag) = PartTag::parse(info.key.file_name())?;
-    let dir = info.key.dir();
-    let slash = if dir.is_empty() { "" } else { "/" };
     Some(Partial {
-        final_key: ObjectKey::new(format!("{dir}{slash}{final_name}")).ok()?,
+        final_key: ObjectKey::new(in_dir(info.key.dir(), final_name)).ok()?,
         tag,
         mtime: info.mtime,
         size_bytes: info.size_bytes,

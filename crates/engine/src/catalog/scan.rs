@@ -23,7 +23,8 @@ pub fn scan(storage: &dyn Storage) -> Result<Catalog> {
     let adopted = match adoption::read(storage, &listing) {
         Ok(list) => {
             catalog.has_adoption_list = list.is_some();
-            list.unwrap_or_default()
+            // Before the first contact a reader sees what that would adopt.
+            list.unwrap_or_else(|| adoption::at_first_contact(&listing))
         }
         Err(problem) if is_damage(&problem) => {
             catalog.has_adoption_list = true;
@@ -45,7 +46,11 @@ pub fn scan(storage: &dyn Storage) -> Result<Catalog> {
             catalog.damaged.push(Damage { key: key.clone(), problem });
         }
     }
-    catalog.dangling = dangling_links(&listing);
+    for key in links_to_nowhere(&listing) {
+        if storage.is_dangling(&key)? {
+            catalog.dangling.push(key);
+        }
+    }
     catalog.partials = listing.partials;
     Ok(catalog)
 }
@@ -126,7 +131,7 @@ fn read_record(storage: &dyn Storage, at: &ObjectInfo, archive: &ObjectInfo) -> 
 }
 
 /// Reads a whole object of at most `max` bytes.
-pub(super) fn read_small(storage: &dyn Storage, key: &ObjectKey, max: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_small(storage: &dyn Storage, key: &ObjectKey, max: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     storage
         .get(key, None)?
@@ -139,8 +144,8 @@ pub(super) fn read_small(storage: &dyn Storage, key: &ObjectKey, max: u64) -> Re
     Ok(bytes)
 }
 
-/// Links in period directories, named like archives, that lead nowhere and have no archive of that name.
-fn dangling_links(listing: &Listing) -> Vec<ObjectKey> {
+/// Links in period directories, named like archives, that lead to nothing here and have no archive of that name.
+fn links_to_nowhere(listing: &Listing) -> Vec<ObjectKey> {
     let leads_nowhere =
         |target: &Option<ObjectKey>| target.as_ref().is_none_or(|t| !listing.files.contains_key(t));
     listing

@@ -6,7 +6,7 @@
 //! `X.nxs.json` without an `X.nxs.json` means that `X` is no backup and is nobody's any more.
 
 use jiff::Timestamp;
-use nxs_base::layout::{RECORD_SUFFIX, discrete, index_key};
+use nxs_base::layout::{LEASE_DIR, RECORD_SUFFIX, discrete, index_key};
 use nxs_base::ports::storage::{ObjectKey, PartTag, Storage};
 use nxs_base::record::Record;
 use nxs_base::{ErrorKind, Result};
@@ -15,6 +15,7 @@ use super::Partial;
 use super::adoption::{self, AdoptionList};
 use super::listing::Listing;
 use super::scan::{is_damage, read_small};
+use crate::lease::Leases;
 
 /// How long a partial of another host is left alone, by its modification time.
 const FOREIGN_AGE_SECS: i64 = 7 * 24 * 3600;
@@ -26,15 +27,17 @@ pub struct Swept {
     pub partials: Vec<ObjectKey>,
     /// Uncommitted archives, with their indexes and links.
     pub rolled_back: Vec<ObjectKey>,
+    /// Leases of readers that are no more.
+    pub leases: Vec<ObjectKey>,
 }
 
 impl Swept {
     pub fn objects(&self) -> usize {
-        self.partials.len() + self.rolled_back.len()
+        self.partials.len() + self.rolled_back.len() + self.leases.len()
     }
 }
 
-/// Removes what dead runs left behind.
+/// Removes what dead runs left behind, and leases that expired.
 ///
 /// `own` is the running run; its partials are never touched. Partials of other runs of the same host go at once
 /// unless a process still writes them, those of other hosts after 7 days. A published archive goes with the dead
@@ -45,6 +48,13 @@ pub fn sweep(storage: &dyn Storage, own: &PartTag, now: Timestamp) -> Result<Swe
     let (dead, alive): (Vec<&Partial>, Vec<&Partial>) =
         listing.partials.iter().partition(|p| is_dead(storage, p, own, now));
     let mut swept = Swept::default();
+    if listing.files.keys().any(|k| k.dir() == LEASE_DIR) {
+        for key in Leases::read(storage, now)?.expired {
+            if delete_if_there(storage, &key)? {
+                swept.leases.push(key);
+            }
+        }
+    }
     if dead.is_empty() {
         return Ok(swept);
     }

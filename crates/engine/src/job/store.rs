@@ -13,8 +13,9 @@ use nxs_base::spec::{JobSpec, StorageSpec};
 
 use super::run::RunContext;
 use crate::catalog::{self, Catalog, CatalogEntry, ConfiguredGroup, GroupId};
+use crate::lease::Leases;
 use crate::restore::guide::{self, GuideLine};
-use crate::rotation::plan::{Decision, Policy, RotationItem, plan};
+use crate::rotation::plan::{Decision, Policy, Reason, RotationItem, plan};
 use crate::rotation::{apply, remove_dangling};
 
 /// Name of the page that says how to restore.
@@ -126,10 +127,23 @@ impl Store {
         Err(Error::new(ErrorKind::Exists, format!("no free name for `{}`", name.file_name())))
     }
 
-    /// Plans the group with the given policy.
-    pub(super) fn plan(&self, group: &GroupId, policy: &Policy) -> (Vec<RotationItem>, Vec<Decision>) {
+    /// Plans the group with the given policy; spares what somebody reads. Nothing is dropped where that cannot be
+    /// known.
+    pub(super) fn plan(
+        &self,
+        ctx: &RunContext<'_>,
+        job: &JobSpec,
+        group: &GroupId,
+        policy: &Policy,
+    ) -> (Vec<RotationItem>, Vec<Decision>) {
         let items = self.items(group);
-        let decisions = plan(&items, policy);
+        let leases =
+            Leases::read(self.storage.as_ref(), ctx.clock.now().timestamp()).unwrap_or_else(|error| {
+                let message = format!("{}: cannot see who reads backups: {}", self.spec.name, error.chain());
+                ctx.events.emit(&Event::Warned { job: &job.name, message: &message });
+                Leases::of_everything()
+            });
+        let decisions = leases.spare(&items, plan(&items, policy));
         (items, decisions)
     }
 
@@ -140,7 +154,8 @@ impl Store {
         job: &JobSpec,
         decisions: &[Decision],
     ) -> Result<Vec<DroppedBackup>> {
-        let applied = apply::apply(self.storage.as_ref(), &ctx.tag(), &self.catalog, decisions);
+        let now = ctx.clock.now().timestamp();
+        let applied = apply::apply(self.storage.as_ref(), &ctx.tag(), now, &self.catalog, decisions);
         for (period, dir) in &applied.cleared {
             let dir = format!("{}/{dir}", self.spec.backup_dir.trim_end_matches('/'));
             ctx.events.emit(&Event::DroppedOld {
@@ -153,6 +168,10 @@ impl Store {
         for (key, error) in &applied.problems {
             let message = format!("cannot rotate `{key}` on {}: {}", self.spec.name, error.chain());
             ctx.events.emit(&Event::Warned { job: &job.name, message: &message });
+        }
+        for key in &applied.leased {
+            let message = format!("{}: `{key}` stays for now: {}", self.spec.name, Reason::Leased);
+            ctx.events.emit(&Event::Info { job: &job.name, message: &message });
         }
         if !applied.dropped.is_empty() || !applied.moved.is_empty() {
             self.catalog = catalog::scan(self.storage.as_ref())?;

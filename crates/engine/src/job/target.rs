@@ -323,10 +323,11 @@ fn slot(
     let group = group_of(work);
     let policy = Policy {
         retention: store.spec().retention,
+        now: now.timestamp(),
         upcoming: Some(calendar::periods_of(now.date())),
         allow_last: true,
     };
-    let (items, decisions) = store.plan(&group, &policy);
+    let (items, decisions) = store.plan(work.ctx, work.job, &group, &policy);
     let droppable: u64 = decisions
         .iter()
         .filter(|d| d.action == Action::Drop)
@@ -430,7 +431,8 @@ fn after_commit(
         }),
         links,
     });
-    let policy = Policy { retention: store.spec().retention, upcoming: None, allow_last: false };
-    let (_, decisions) = store.plan(&group_of(work), &policy);
+    let policy =
+        Policy { retention: store.spec().retention, now: record.started, upcoming: None, allow_last: false };
+    let (_, decisions) = store.plan(work.ctx, work.job, &group_of(work), &policy);
     store.apply(work.ctx, work.job, &decisions)
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use nxs_base::calendar::{Period, Periods};
 use nxs_base::layout::{discrete, index_key, record_key};
 use nxs_base::ports::storage::{ObjectKey, ObjectKind, PartTag, Storage};
@@ -15,6 +16,7 @@ use nxs_base::{Error, ErrorKind, Result};
 use super::plan::{Action, Decision, Reason};
 use crate::catalog::sweep::delete_if_there;
 use crate::catalog::{Catalog, CatalogEntry, Origin};
+use crate::lease::Leases;
 
 /// A backup that went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,20 +35,34 @@ pub struct Applied {
     pub moved: Vec<(ObjectKey, ObjectKey)>,
     /// Directories from which something old went, with their period.
     pub cleared: BTreeSet<(Period, String)>,
+    /// Archives that somebody reads: neither dropped nor moved, treated again on the next run.
+    pub leased: Vec<ObjectKey>,
     /// The archive that a problem concerns; it is treated again on the next run.
     pub problems: Vec<(ObjectKey, Error)>,
 }
 
 /// Acts on `decisions` about entries of `catalog`, which was scanned on this storage within this run.
 ///
-/// Decisions about keys that the catalog does not hold do nothing. Idempotent; `tag` is the running run.
-pub fn apply(storage: &dyn Storage, tag: &PartTag, catalog: &Catalog, decisions: &[Decision]) -> Applied {
+/// Decisions about keys that the catalog does not hold do nothing. Idempotent; `tag` is the running run, `now` its
+/// time, by which the leases of readers count.
+pub fn apply(
+    storage: &dyn Storage,
+    tag: &PartTag,
+    now: Timestamp,
+    catalog: &Catalog,
+    decisions: &[Decision],
+) -> Applied {
     let mut applied = Applied::default();
+    let at = Place { storage, tag, now };
     for decision in decisions {
         let Some(entry) = catalog.entries.iter().find(|e| e.key == decision.key) else { continue };
+        if decision.reason == Reason::Leased {
+            applied.leased.push(entry.key.clone());
+            continue;
+        }
         let done = match decision.action {
-            Action::Drop => drop_backup(storage, tag, entry, decision.reason, &mut applied),
-            Action::Keep => settle(storage, entry, decision.keep, &mut applied),
+            Action::Drop => drop_backup(&at, entry, decision.reason, &mut applied),
+            Action::Keep => settle(&at, entry, decision.keep, &mut applied),
         };
         if let Err(error) = done {
             applied.problems.push((entry.key.clone(), error));
@@ -55,7 +71,21 @@ pub fn apply(storage: &dyn Storage, tag: &PartTag, catalog: &Catalog, decisions:
     applied
 }
 
-/// Removes the links of one group that lead nowhere. Returns them.
+/// Where and when rotation works.
+struct Place<'a> {
+    storage: &'a dyn Storage,
+    tag: &'a PartTag,
+    now: Timestamp,
+}
+
+impl Place<'_> {
+    /// Whether somebody reads the archive at this moment. Fails rather than overlook a reader.
+    fn is_leased(&self, archive: &ObjectKey) -> Result<bool> {
+        Ok(Leases::read(self.storage, self.now)?.cover(archive))
+    }
+}
+
+/// Removes the links of one group that lead nowhere, if they still do. Returns them.
 pub fn remove_dangling(
     storage: &dyn Storage,
     catalog: &Catalog,
@@ -65,25 +95,30 @@ pub fn remove_dangling(
     let mut removed = Vec::new();
     for key in &catalog.dangling {
         let is_ours = discrete::parse(key).is_some_and(|p| p.name.part == part && p.name.stem == stem);
-        if is_ours && delete_if_there(storage, key)? {
+        if is_ours && storage.is_dangling(key)? && delete_if_there(storage, key)? {
             removed.push(key.clone());
         }
     }
     Ok(removed)
 }
 
-fn drop_backup(
-    storage: &dyn Storage,
-    tag: &PartTag,
-    entry: &CatalogEntry,
-    reason: Reason,
-    applied: &mut Applied,
-) -> Result<()> {
+fn drop_backup(at: &Place<'_>, entry: &CatalogEntry, reason: Reason, applied: &mut Applied) -> Result<()> {
+    let storage = at.storage;
+    if at.is_leased(&entry.key)? {
+        applied.leased.push(entry.key.clone());
+        return Ok(());
+    }
     let tombstone = match &entry.origin {
         Origin::Adopted => None,
         Origin::Recorded { record_key, .. } => {
-            let tombstone = tombstone_key(entry, tag)?;
+            let tombstone = tombstone_key(entry, at.tag)?;
             match storage.rename(record_key, &tombstone) {
+                // A reader that took its lease since then has seen the record gone, or is seen here.
+                Ok(()) if at.is_leased(&entry.key)? => {
+                    storage.rename(&tombstone, record_key)?;
+                    applied.leased.push(entry.key.clone());
+                    return Ok(());
+                }
                 Ok(()) => Some(tombstone),
                 // Somebody else dropped it since the scan.
                 Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
@@ -118,7 +153,8 @@ fn tombstone_key(entry: &CatalogEntry, tag: &PartTag) -> Result<ObjectKey> {
 }
 
 /// Puts a kept backup where it is kept for: moves it if its own period ended, sets links right, removes others.
-fn settle(storage: &dyn Storage, entry: &CatalogEntry, keep: Periods, applied: &mut Applied) -> Result<()> {
+fn settle(place: &Place<'_>, entry: &CatalogEntry, keep: Periods, applied: &mut Applied) -> Result<()> {
+    let storage = place.storage;
     let Some(real) = entry.real_period() else { return Ok(()) };
     if !storage.caps().links {
         return finish_move(storage, entry, &entry.key);
@@ -132,6 +168,10 @@ fn settle(storage: &dyn Storage, entry: &CatalogEntry, keep: Periods, applied: &
     let key_in = |period: Period| &siblings[period as usize].1;
     let at = key_in(home);
     if home != real {
+        if place.is_leased(&entry.key)? {
+            applied.leased.push(entry.key.clone());
+            return Ok(());
+        }
         follow(storage, &entry.key, at)?;
         applied.moved.push((entry.key.clone(), at.clone()));
         applied.cleared.insert((real, entry.key.dir().to_owned()));

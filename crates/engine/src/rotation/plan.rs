@@ -47,6 +47,9 @@ impl RotationItem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy {
     pub retention: Retention,
+    /// The moment of the run. What claims to have started later was made under a clock that was wrong, so before
+    /// everything that is made now: it counts as older than the rest.
+    pub now: Timestamp,
     /// The calendar periods of a backup that is about to be made; it takes the first place in each.
     pub upcoming: Option<Periods>,
     /// Lets the last copy go for the upcoming one, if that is the newest and complete. Only for `rotation: before`,
@@ -71,6 +74,8 @@ pub enum Reason {
     NoPeriod,
     /// Older than the newest that are kept, in all its periods.
     Beyond(Periods),
+    /// To be dropped, but a restore or a verification reads it.
+    Leased,
 }
 
 impl std::fmt::Display for Reason {
@@ -80,6 +85,7 @@ impl std::fmt::Display for Reason {
             Self::Among(periods) => write!(f, "among the newest of {}", list(periods)),
             Self::NewestComplete => f.write_str("the newest complete backup is never dropped"),
             Self::NoPeriod => f.write_str("belongs to no period"),
+            Self::Leased => f.write_str("leased: a restore or a verification reads it"),
             Self::Beyond(periods) => write!(f, "older than what is kept of {}", list(periods)),
         }
     }
@@ -103,7 +109,8 @@ pub struct Decision {
 /// nothing newer with gaps stands before it. A tighter policy never keeps what a looser one drops.
 pub fn plan(items: &[RotationItem], policy: &Policy) -> Vec<Decision> {
     let mut newest_first: Vec<&RotationItem> = items.iter().collect();
-    newest_first.sort_by(|a, b| (b.started, &b.key).cmp(&(a.started, &a.key)));
+    let age = |item: &RotationItem| (item.started <= policy.now, item.started);
+    newest_first.sort_by(|a, b| (age(b), &b.key).cmp(&(age(a), &a.key)));
     let upcoming = policy.upcoming.unwrap_or_default();
     let mut taken: BTreeMap<Period, u32> = upcoming.iter().map(|p| (p, 1)).collect();
     let newest_complete = newest_first.iter().position(|item| item.complete);

@@ -30,7 +30,7 @@ fn items_of(catalog: &Catalog) -> Vec<RotationItem> {
 
 fn rotate(storage: &MemoryStorage, run: &str, policy: &Policy) -> Applied {
     let catalog = scan(storage).unwrap();
-    apply(storage, &tag("web", run), &catalog, &plan(&items_of(&catalog), policy))
+    apply(storage, &tag("web", run), Timestamp::UNIX_EPOCH, &catalog, &plan(&items_of(&catalog), policy))
 }
 
 /// One night: sweep, first contact, backup and rotation in the given order.
@@ -41,7 +41,8 @@ fn night(storage: &MemoryStorage, made: &Made, retention: Retention, mode: Rotat
     sweep(storage, &tag("web", &run), Timestamp::UNIX_EPOCH).unwrap();
     ensure_adoption_list(storage, &tag("web", &run)).unwrap();
     if mode == Rotation::Before {
-        let policy = Policy { retention, upcoming: Some(periods_of(today)), allow_last: true };
+        let policy =
+            Policy { retention, upcoming: Some(periods_of(today)), allow_last: true, ..Policy::default() };
         assert!(rotate(storage, &run, &policy).problems.is_empty());
     }
     made.publish(storage, &tag("web", &run), to).unwrap();
@@ -322,7 +323,7 @@ fn groups_in_one_directory_never_touch_each_other() {
         .map(|e| RotationItem::from_entry(e, &TimeZone::UTC))
         .collect();
     let decisions = plan(&of_a, &Policy { retention: keep(1, 0, 0), ..Policy::default() });
-    let applied = apply(&storage, &tag("web", "1"), &catalog, &decisions);
+    let applied = apply(&storage, &tag("web", "1"), Timestamp::UNIX_EPOCH, &catalog, &decisions);
     let dropped: Vec<ObjectKey> = applied.dropped.into_iter().map(|d| d.key).collect();
     assert_eq!(dropped, [made[2].key(Period::Daily), made[0].key(Period::Daily)]);
     let left: Vec<String> =
@@ -338,9 +339,13 @@ fn applying_twice_changes_nothing_more() {
     }
     let catalog = scan(&storage).unwrap();
     let decisions = plan(&items_of(&catalog), &Policy { retention: keep(2, 0, 0), ..Policy::default() });
-    assert!(apply(&storage, &tag("web", "x"), &catalog, &decisions).problems.is_empty());
+    assert!(
+        apply(&storage, &tag("web", "x"), Timestamp::UNIX_EPOCH, &catalog, &decisions).problems.is_empty()
+    );
     let once = storage.objects();
-    assert!(apply(&storage, &tag("web", "x"), &catalog, &decisions).problems.is_empty());
+    assert!(
+        apply(&storage, &tag("web", "x"), Timestamp::UNIX_EPOCH, &catalog, &decisions).problems.is_empty()
+    );
     assert_eq!(storage.objects(), once);
     assert_eq!(table(&storage), "daily: 30f 01f");
 }
@@ -408,7 +413,7 @@ fn a_rotation_of_adopted_backups_cut_short_at_any_step_is_finished_by_the_next()
 }
 
 prop_compose! {
-    fn any_items()(specs in proptest::collection::vec((0i64..60, any::<bool>(), 0u8..8), 0..20)) -> Vec<RotationItem> {
+    fn any_items()(specs in proptest::collection::vec((1i64..60, any::<bool>(), 0u8..8), 0..20)) -> Vec<RotationItem> {
         let of = |(i, (day, complete, periods)): (usize, (i64, bool, u8))| RotationItem {
             key: key(&format!("s/daily/{i}")),
             started: Timestamp::from_second(day * 86_400).unwrap(),
@@ -447,7 +452,7 @@ proptest! {
         items in any_items(), retention in any_retention(), up in proptest::option::of(0u8..8),
     ) {
         let upcoming = up.map(|bits| Period::ALL.into_iter().filter(|p| bits & (1 << *p as u8) != 0).collect());
-        let gone = dropped(&items, &Policy { retention, upcoming, allow_last: false });
+        let gone = dropped(&items, &Policy { retention, upcoming, ..Policy::default() });
         let newest = items.iter().filter(|i| i.complete).map(|i| i.started).max();
         if let Some(newest) = newest {
             prop_assert!(items.iter().any(|i| i.complete && i.started == newest && !gone.contains(&i.key)));
@@ -463,7 +468,12 @@ proptest! {
             loose.weeks.saturating_sub(less.weeks),
             loose.months.saturating_sub(less.months),
         );
-        let policy = |retention| Policy { retention, upcoming: upcoming.then_some(Periods::ALL), allow_last };
+        let policy = |retention| Policy {
+            retention,
+            upcoming: upcoming.then_some(Periods::ALL),
+            allow_last,
+            ..Policy::default()
+        };
         prop_assert!(dropped(&items, &policy(loose)).is_subset(&dropped(&items, &policy(tight))));
     }
 

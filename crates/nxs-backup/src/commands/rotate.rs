@@ -67,7 +67,12 @@ fn show(env: &Env, shelf: &Shelf, group: &GroupId, groups: &[ConfiguredGroup]) -
     let zone = env.clock.now().time_zone().clone();
     let entries = shelf.catalog.of_group(group, groups);
     let items: Vec<RotationItem> = entries.iter().map(|e| RotationItem::from_entry(e, &zone)).collect();
-    let policy = Policy { retention: shelf.spec.retention, upcoming: None, allow_last: false };
+    let policy = Policy {
+        retention: shelf.spec.retention,
+        now: env.clock.now().timestamp(),
+        upcoming: None,
+        allow_last: false,
+    };
     let mut text = format!(
         "job '{}', storage '{}', {}:\n",
         harmless(&group.job),
