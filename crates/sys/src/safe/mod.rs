@@ -23,6 +23,12 @@ use crate::{file_read, fsx, meta};
 
 /// Directories on the way are made with this mode; their own is set when they are restored themselves.
 const NEW_DIR_MODE: Mode = Mode::RWXU;
+/// Links that [`Root::open_trusted`] follows before it thinks of a loop.
+const MAX_LINKS: u32 = 40;
+/// Below `PATH_MAX`, which counts the NUL.
+const MAX_CHUNK: usize = 4000;
+const RESOLVE: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// The directory beneath which everything stays.
 #[derive(Debug)]
@@ -87,6 +93,91 @@ impl AsFd for Root {
     }
 }
 
+impl Root {
+    /// Opens the directory that the absolute `path` names on this host, making missing ones with mode 0755. Links on
+    /// the way are followed only if they belong to root or to the one who runs this: whoever owns a directory above
+    /// could else lead a restore anywhere. [`ErrorKind::Denied`] for links of others.
+    pub fn open_trusted(path: &Path) -> Result<Self> {
+        let failed =
+            |e: Errno| Error::io(format!("cannot open the directory `{}`", fsx::show_path(path)), e.into());
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = || rustix::fs::open("/", flags | OFlags::DIRECTORY, Mode::empty()).map_err(failed);
+        let mut dir = root()?;
+        let mut rest: Vec<Vec<u8>> = components(path.as_os_str().as_encoded_bytes());
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            let next = match rustix::fs::openat(&dir, &name[..], flags, Mode::empty()) {
+                Err(Errno::NOENT) => {
+                    match rustix::fs::mkdirat(&dir, &name[..], Mode::from_raw_mode(0o755)) {
+                        Ok(()) | Err(Errno::EXIST) => {}
+                        Err(e) => return Err(failed(e)),
+                    }
+                    rustix::fs::openat(&dir, &name[..], flags, Mode::empty()).map_err(failed)?
+                }
+                other => other.map_err(failed)?,
+            };
+            let stat = rustix::fs::fstat(&next).map_err(failed)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+                dir = next;
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(failed(Errno::LOOP));
+            }
+            if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
+                let message = format!(
+                    "cannot open the directory `{}`: the symbolic link `{}` on the way belongs to user {}",
+                    fsx::show_path(path),
+                    fsx::show(&name),
+                    stat.st_uid
+                );
+                return Err(Error::new(ErrorKind::Denied, message));
+            }
+            let target = rustix::fs::readlinkat(&next, "", Vec::new()).map_err(failed)?.into_bytes();
+            if target.starts_with(b"/") {
+                dir = root()?;
+            }
+            rest.extend(components(&target));
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&dir, ".", flags, Mode::empty()).map_err(failed)?;
+        Ok(Self { fd, path: path.to_path_buf() })
+    }
+
+    /// The directory `rel` beneath this one, as a root of its own.
+    pub fn below(&self, rel: &[u8], create: bool) -> Result<Self> {
+        Ok(Self { fd: self.dir(rel, create)?, path: self.path.join(fsx::as_path(rel)) })
+    }
+
+    /// Like [`Root::dir`], and never on another file system or mount: [`ErrorKind::Unsupported`] then.
+    pub fn dir_on_same_mount(&self, rel: &[u8]) -> Result<OwnedFd> {
+        check(rel)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let other = || {
+            let message = format!("`{}` lies on another file system", fsx::show(rel));
+            Error::new(ErrorKind::Unsupported, message)
+        };
+        if has_openat2() && !rel.is_empty() && rel.len() < MAX_CHUNK {
+            let resolve = RESOLVE | ResolveFlags::NO_XDEV;
+            return retry(|| rustix::fs::openat2(&self.fd, rel, flags, Mode::empty(), resolve)).map_err(
+                |e| if e == Errno::XDEV { other() } else { self.error("open the directory", rel, e) },
+            );
+        }
+        let fd = open_beneath(self.fd.as_fd(), rel, flags)
+            .map_err(|e| self.error("open the directory", rel, e))?;
+        let dev = |fd: BorrowedFd<'_>| {
+            rustix::fs::fstat(fd).map(|s| s.st_dev).map_err(|e| self.error("stat", rel, e))
+        };
+        if dev(fd.as_fd())? == dev(self.fd.as_fd())? { Ok(fd) } else { Err(other()) }
+    }
+}
+
+/// Names of a path, the last one first.
+fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    path.split(|b| *b == b'/').filter(|c| !c.is_empty() && *c != b".").rev().map(<[u8]>::to_vec).collect()
+}
+
 /// Makes and opens for writing a new file; [`ErrorKind::Exists`] if there is anything of that name, a link included.
 /// The mode is taken as it is only after [`set_mode`]: this one goes through the umask.
 pub fn create_file(dir: impl AsFd, name: &[u8], mode: u32) -> Result<File> {
@@ -123,6 +214,87 @@ pub fn rename(old_dir: impl AsFd, old: &[u8], new_dir: impl AsFd, new: &[u8]) ->
     rustix::fs::renameat(old_dir, single(old)?, new_dir, single(new)?).map_err(|e| tried("move", old, e))
 }
 
+/// Makes two names change places.
+pub fn exchange(dir: impl AsFd, a: &[u8], b: &[u8]) -> Result<()> {
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    rustix::fs::renameat_with(&dir, single(a)?, &dir, single(b)?, flags).map_err(|e| tried("exchange", b, e))
+}
+
+/// Names in an open directory, in the order of their bytes.
+pub fn list(dir: impl AsFd) -> Result<Vec<Vec<u8>>> {
+    let failed = |e: Errno| Error::io("cannot list an open directory", e.into());
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Whether the name is a socket.
+pub fn is_socket(dir: impl AsFd, name: &[u8]) -> Result<bool> {
+    rustix::fs::statat(dir, single(name)?, AtFlags::SYMLINK_NOFOLLOW)
+        .map(|s| FileType::from_raw_mode(s.st_mode) == FileType::Socket)
+        .map_err(|e| tried("stat", name, e))
+}
+
+/// Opens what was just made, of any kind, to give it its metadata; [`ErrorKind::Denied`] if by now the name means
+/// something else: another kind, another owner, or a file with further names.
+pub fn open_made(dir: impl AsFd, name: &[u8], kind: EntryKind) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd =
+        rustix::fs::openat(dir, single(name)?, flags, Mode::empty()).map_err(|e| tried("open", name, e))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|e| tried("stat", name, e))?;
+    let (meta, is_socket) = meta::from_stat(&stat);
+    let is_ours = meta.uid == rustix::process::geteuid().as_raw() && meta.nlink == 1;
+    if meta.kind != kind || is_socket || !is_ours {
+        return Err(Error::new(ErrorKind::Denied, format!("`{}` was replaced meanwhile", fsx::show(name))));
+    }
+    Ok(fd)
+}
+
+/// Sets owner and group of what [`open_made`] opened. Clears set-id bits.
+pub fn set_owner_made(fd: impl AsFd, uid: u32, gid: u32) -> Result<()> {
+    let (uid, gid) = owners(uid, gid)?;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::chownat(fd, "", Some(uid), Some(gid), flags)
+        .map_err(|e| Error::io("cannot set the owner", e.into()))
+}
+
+/// Sets all permission bits of what [`open_made`] opened; it is no link.
+pub fn set_mode_made(fd: impl AsFd, mode: u32) -> Result<()> {
+    // The magic link leads to the very inode that was opened, whatever the name means by now.
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    rustix::fs::chmodat(CWD, path, perm(mode), AtFlags::empty())
+        .map_err(|e| Error::io("cannot set the mode", e.into()))
+}
+
+/// Whether what is made in the open directory inherits an ACL.
+pub fn has_default_acl(dir: impl AsFd) -> bool {
+    rustix::fs::fgetxattr(dir, "system.posix_acl_default", &mut [0_u8; 0]).is_ok()
+}
+
+/// Removes an extended attribute of an open file or directory; one that is not there is no error.
+pub fn remove_xattr_fd(fd: impl AsFd, attribute: &[u8]) -> Result<()> {
+    match rustix::fs::fremovexattr(fd, attribute) {
+        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+        Err(e) => {
+            let message = format!("cannot remove the attribute `{}` of an open file", fsx::show(attribute));
+            Err(Error::io(message, e.into()))
+        }
+    }
+}
+
+fn owners(uid: u32, gid: u32) -> Result<(Uid, Gid)> {
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(Error::new(ErrorKind::Invalid, format!("`{}` is no user or group", u32::MAX)));
+    }
+    Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
+}
+
 /// Makes a FIFO; never replaces.
 pub fn make_fifo(dir: impl AsFd, name: &[u8], mode: u32) -> Result<()> {
     rustix::fs::mknodat(dir, single(name)?, FileType::Fifo, perm(mode), 0)
@@ -144,10 +316,7 @@ pub fn make_node(dir: impl AsFd, name: &[u8], meta: &Meta) -> Result<()> {
 
 /// Sets owner and group of the name itself, also of a link. Clears set-id bits: set the mode afterwards.
 pub fn set_owner(dir: impl AsFd, name: &[u8], uid: u32, gid: u32) -> Result<()> {
-    if uid == u32::MAX || gid == u32::MAX {
-        return Err(Error::new(ErrorKind::Invalid, format!("`{}` is no user or group", u32::MAX)));
-    }
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let (uid, gid) = owners(uid, gid)?;
     rustix::fs::chownat(dir, single(name)?, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|e| tried("set the owner of", name, e))
 }
@@ -178,10 +347,8 @@ pub fn set_mtime(dir: impl AsFd, name: &[u8], mtime: FileTime) -> Result<()> {
 
 /// Sets owner and group of an open file or directory. Clears set-id bits: set the mode afterwards.
 pub fn set_owner_fd(fd: impl AsFd, uid: u32, gid: u32) -> Result<()> {
-    if uid == u32::MAX || gid == u32::MAX {
-        return Err(Error::new(ErrorKind::Invalid, format!("`{}` is no user or group", u32::MAX)));
-    }
-    rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+    let (uid, gid) = owners(uid, gid)?;
+    rustix::fs::fchown(fd, Some(uid), Some(gid))
         .map_err(|e| Error::io("cannot set the owner of an open file", e.into()))
 }
 
@@ -242,8 +409,6 @@ pub fn read_link(dir: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
 /// Opens `rel` (components that a listing gave, any length; empty is `dir` itself) beneath `dir`, following nothing.
 /// The bare system error, for callers that know more.
 pub fn open_beneath(dir: BorrowedFd<'_>, rel: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-    /// Below `PATH_MAX`, which counts the NUL.
-    const MAX_CHUNK: usize = 4000;
     if rel.is_empty() {
         return rustix::fs::openat(dir, ".", flags, Mode::empty());
     }
@@ -278,9 +443,12 @@ fn open_step(dir: BorrowedFd<'_>, rel: &[u8], flags: OFlags) -> Result<OwnedFd, 
             other => other,
         };
     }
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    retry(|| rustix::fs::openat2(dir, rel, flags, Mode::empty(), RESOLVE))
+}
+
+fn retry(open: impl Fn() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
     loop {
-        match rustix::fs::openat2(dir, rel, flags, Mode::empty(), resolve) {
+        match open() {
             Err(Errno::INTR) => {}
             other => return other,
         }

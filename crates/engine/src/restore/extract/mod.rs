@@ -1,79 +1,67 @@
 //! Puts members of an archive into a directory, never anywhere else.
 //!
 //! Every directory on the way is opened beneath the target without following links, every name is made anew and
-//! exclusively. Small files are written by several threads; directories get their metadata last, deepest first.
-//! What single entries suffer is collected, the rest goes on; a full disk ends it. Which members come is decided
-//! by the caller.
+//! exclusively. Small files are written by several threads (`crew`), single entries made by `place`; directories get
+//! their metadata last, deepest first. What single entries suffer is collected, the rest goes on; a full disk ends
+//! it. Of members with the same name the later one wins. Which members come is decided by the caller.
 
+mod crew;
 mod place;
+mod prune;
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use nxs_archive::tar::read::{EntryHeader, TarReader, safe_path};
-use nxs_base::entry::{EntryKind, Meta};
+use nxs_base::entry::{EntryKind, Meta, path_order};
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::ports::source::Cancel;
-use nxs_sys::safe::{self, Root};
+use nxs_sys::safe::Root;
 use nxs_sys::{fsx, host, users::Users};
 
-use place::{Facts, Place, Writer};
+use crew::{Crew, Job};
+use place::{Dir, Facts, Made, Place, Writer};
+use prune::Guard;
+
+pub use prune::{Excluded, Pruned};
 
 /// Files up to this size are read whole and written by the helpers.
 const SMALL_BYTES: u64 = 512 << 10;
-/// Small files that wait for a helper.
-const QUEUE: usize = 64;
-const HELPERS: usize = 2;
-/// Problems that are kept word by word.
-const MAX_PROBLEMS: usize = 200;
 
 /// How to extract.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Existing files are replaced (by rename), existing directories kept.
-    pub in_place: bool,
-    /// Leading bytes of every path to leave out (`var/www/site1`); entries outside are refused.
+    pub replace: bool,
+    /// Leading bytes of every path to leave out (`var/www/site1`); entries and hard links outside are refused.
     pub strip: Option<Vec<u8>>,
+    /// Directories above what is restored keep their metadata where they are there already.
+    pub keep_parents: bool,
+    /// No path comes twice: an index has said so. Spares the memory to notice.
+    pub is_unique: bool,
+    /// Remove what is not in the backup, but for what this names: see [`Extractor::prune`]. With `replace`, also
+    /// whole directories that stand where the backup has something else.
+    pub delete: Option<Excluded>,
 }
 
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extracted {
+    /// Everything that was made but directories.
     pub files: u64,
     pub dirs: u64,
+    /// Bytes of file data.
     pub bytes: u64,
     /// The first problems, with escaped paths.
     pub problems: Vec<String>,
     pub problem_count: u64,
-}
-
-struct Job {
-    place: Place,
-    facts: Facts,
-    data: Vec<u8>,
-}
-
-#[derive(Default)]
-struct Tally {
-    problems: Vec<String>,
-    count: u64,
-    full: Option<Error>,
-}
-
-impl Tally {
-    fn add(&mut self, path: &[u8], error: Error) {
-        self.count += 1;
-        if self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(format!("{}: {}", fsx::show(path), error.chain()));
-        }
-        if error.kind() == ErrorKind::Full {
-            self.full.get_or_insert(error);
-        }
-    }
+    /// What was not to be had for all entries alike, said once.
+    pub notes: Vec<String>,
+    /// What was removed.
+    pub pruned: Pruned,
 }
 
 /// An extraction under way.
@@ -82,48 +70,52 @@ pub struct Extractor<'a> {
     options: Options,
     cancel: &'a Cancel,
     writer: Arc<Writer>,
-    tally: Arc<Mutex<Tally>>,
-    jobs: Option<SyncSender<Job>>,
-    helpers: Vec<JoinHandle<()>>,
+    crew: Crew,
+    /// Hashes of the paths that came; none where an index promises that each comes once.
+    seen: Option<HashSet<u64>>,
+    hasher: RandomState,
     /// The directory that the last entry lay in.
-    last_dir: Option<(Vec<u8>, Arc<OwnedFd>)>,
+    last_dir: Option<(Vec<u8>, Arc<Dir>)>,
     dirs: Vec<(Vec<u8>, Facts)>,
-    links: Vec<(Vec<u8>, Vec<u8>)>,
-    done: Extracted,
+    /// Further names: path, first name, and whether something of this extraction is replaced.
+    links: Vec<(Vec<u8>, Vec<u8>, bool)>,
+    made_dirs: u64,
+    pruned: Pruned,
     buffer: Vec<u8>,
 }
 
 impl<'a> Extractor<'a> {
-    /// `to` is made if it is missing. Unless `in_place`, nothing that is there is replaced.
+    /// `to` is made if it is missing; links in it are followed, they are the user's choice.
     pub fn open(to: &Path, options: Options, cancel: &'a Cancel) -> Result<Self> {
         fsx::create_dir_all(to, 0o755)?;
-        let root = Root::open(to)?;
-        let writer =
-            Arc::new(Writer { in_place: options.in_place, as_root: host::is_root(), users: Users::new() });
-        let tally = Arc::new(Mutex::new(Tally::default()));
-        let (jobs, queue) = sync_channel::<Job>(QUEUE);
-        let queue = Arc::new(Mutex::new(queue));
-        let mut helpers = Vec::new();
-        for _ in 0..HELPERS {
-            let (queue, writer, tally) = (Arc::clone(&queue), Arc::clone(&writer), Arc::clone(&tally));
-            let helper = std::thread::Builder::new()
-                .name("restore".into())
-                .spawn(move || help(&queue, &writer, &tally))
-                .map_err(|e| Error::io("cannot start a thread", e))?;
-            helpers.push(helper);
-        }
+        Self::open_at(Root::open(to)?, options, cancel)
+    }
+
+    /// Extracts into a directory that is open already.
+    pub fn open_at(root: Root, options: Options, cancel: &'a Cancel) -> Result<Self> {
+        let guard = match &options.delete {
+            Some(excluded) => Some(Arc::new(guard(&root, &options, excluded, false)?)),
+            None => None,
+        };
+        let writer = Arc::new(Writer {
+            replace: options.replace,
+            guard,
+            as_root: host::is_root(),
+            users: Users::new(),
+        });
         Ok(Self {
             root,
+            crew: Crew::start(&writer)?,
+            writer,
+            seen: (!options.is_unique).then(HashSet::new),
+            hasher: RandomState::new(),
             options,
             cancel,
-            writer,
-            tally,
-            jobs: Some(jobs),
-            helpers,
             last_dir: None,
             dirs: Vec::new(),
             links: Vec::new(),
-            done: Extracted::default(),
+            made_dirs: 0,
+            pruned: Pruned::default(),
             buffer: vec![0; 256 << 10],
         })
     }
@@ -134,29 +126,39 @@ impl<'a> Extractor<'a> {
         self.cancel.check()?;
         let at = match self.local_path(path) {
             Ok(at) => at,
+            Err(_) if is_root_itself(path) && header.meta.kind == EntryKind::Dir => return tar.skip_data(),
             Err(error) => {
                 self.problem(path, error);
                 return tar.skip_data();
             }
         };
+        let again = match &mut self.seen {
+            Some(seen) => !seen.insert(self.hasher.hash_one(&at)),
+            None => false,
+        };
+        if again {
+            self.settle()?;
+            self.last_dir = None;
+        }
         if header.meta.kind == EntryKind::File {
-            return self.file(header, &at, tar);
+            return self.file(header, &at, again, tar);
         }
         tar.skip_data()?;
-        let made = self.other(header, &at);
-        self.collect(&at, made)
+        self.other(header, &at, again)
     }
 
     /// Makes a directory whose member is not read, with the metadata that the index knows.
     pub fn dir(&mut self, path: &[u8], meta: &Meta) -> Result<()> {
-        let at = match self.local_path(path) {
-            Ok(at) => at,
-            // Above what is stripped.
-            Err(_) => return Ok(()),
-        };
-        let header = EntryHeader { path: path.to_vec(), meta: *meta, ..EntryHeader::default() };
-        let made = self.other(header, &at);
-        self.collect(path, made)
+        self.parent(EntryHeader { path: path.to_vec(), meta: *meta, ..EntryHeader::default() })
+    }
+
+    /// Makes a directory above what is restored. What lies above the part that is stripped is left alone.
+    pub fn parent(&mut self, header: EntryHeader) -> Result<()> {
+        let Ok(at) = self.local_path(&header.path) else { return Ok(()) };
+        if self.options.keep_parents && self.root.dir(&at, false).is_ok() {
+            return Ok(());
+        }
+        self.other(header, &at, false)
     }
 
     fn local_path(&self, path: &[u8]) -> Result<Vec<u8>> {
@@ -172,30 +174,30 @@ impl<'a> Extractor<'a> {
         }
     }
 
-    fn file<R: Read>(&mut self, header: EntryHeader, at: &[u8], tar: &mut TarReader<R>) -> Result<()> {
-        let place = match self.place(at) {
+    fn file<R: Read>(
+        &mut self,
+        header: EntryHeader,
+        at: &[u8],
+        again: bool,
+        tar: &mut TarReader<R>,
+    ) -> Result<()> {
+        let place = match self.place(at, true) {
             Ok(place) => place,
             Err(error) => {
-                self.collect(at, Err(error))?;
+                self.collect(at, 0, Err(error))?;
                 return tar.skip_data();
             }
         };
-        self.done.files += 1;
-        self.done.bytes += header.data_bytes;
         let data_bytes = header.data_bytes;
         let facts = Facts::from(header);
-        if data_bytes <= SMALL_BYTES {
+        if data_bytes <= SMALL_BYTES && !again {
             let mut data = vec![0; usize::try_from(data_bytes).unwrap_or(0)];
             fill(tar, &mut data)?;
-            let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Job { place, facts, data }).is_ok());
-            if !sent {
-                return Err(Error::new(ErrorKind::Other, "the writing threads ended early"));
-            }
-            return self.check_full();
+            return self.crew.send(Job { place, facts, data });
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut left = data_bytes;
-        let written = self.writer.file(&place, &facts, |out| {
+        let written = self.writer.file(&place, &facts, again, |out| {
             while left > 0 {
                 self.cancel.check()?;
                 let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -206,122 +208,200 @@ impl<'a> Extractor<'a> {
             Ok(())
         });
         self.buffer = buffer;
-        tar.skip_data()?;
-        self.collect(at, written)
+        let ended = matches!(&written, Err(e) if ends_all(e));
+        self.collect(at, data_bytes, written)?;
+        if ended { Ok(()) } else { tar.skip_data() }
     }
 
-    fn other(&mut self, header: EntryHeader, at: &[u8]) -> Result<()> {
-        let kind = header.meta.kind;
-        if kind == EntryKind::Dir {
+    fn other(&mut self, header: EntryHeader, at: &[u8], again: bool) -> Result<()> {
+        if header.meta.kind == EntryKind::Dir {
             self.last_dir = None;
             if !at.is_empty() {
-                let place = self.place(at)?;
-                self.writer.dir(&place)?;
+                let made = self.place(at, true).and_then(|place| self.writer.dir(&place, again));
+                if let Err(error) = made {
+                    return self.collect(at, 0, Err(error));
+                }
             }
-            self.done.dirs += 1;
+            self.made_dirs += 1;
             self.dirs.push((at.to_vec(), Facts::from(header)));
             return Ok(());
         }
-        if kind == EntryKind::HardLink {
-            let to = self.local_path(&header.link)?;
-            self.links.push((at.to_vec(), to));
+        if header.meta.kind == EntryKind::HardLink {
+            match self.local_path(&header.link) {
+                Ok(to) => self.links.push((at.to_vec(), to, again)),
+                Err(error) => self.problem(at, error),
+            }
             return Ok(());
         }
-        let place = self.place(at)?;
-        self.writer.special(&place, &Facts::from(header))?;
-        self.done.files += 1;
-        Ok(())
+        let made = self.place(at, true);
+        let made = made.and_then(|place| self.writer.special(&place, &Facts::from(header), again));
+        self.collect(at, 0, made)
     }
 
-    /// The open directory and the name in it; missing directories are made.
-    fn place(&mut self, at: &[u8]) -> Result<Place> {
+    /// The open directory and the name in it; with `create` missing directories are made.
+    fn place(&mut self, at: &[u8], create: bool) -> Result<Place> {
         let (dir, name) = match at.iter().rposition(|b| *b == b'/') {
             Some(i) => (&at[..i], &at[i + 1..]),
             None => (&at[..0], at),
         };
         if name.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "an entry without a name"));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "something else stands for the restored directory itself",
+            ));
         }
-        if let Some((path, fd)) = &self.last_dir
-            && path == dir
+        let (name, path) = (name.to_vec(), at.to_vec());
+        if let Some((last, fd)) = &self.last_dir
+            && last == dir
         {
-            return Ok(Place { dir: Arc::clone(fd), name: name.to_vec() });
+            return Ok(Place { dir: Arc::clone(fd), name, path });
         }
-        let fd = Arc::new(self.root.dir(dir, true)?);
+        let fd = Arc::new(Dir::new(self.root.dir(dir, create)?));
         self.last_dir = Some((dir.to_vec(), Arc::clone(&fd)));
-        Ok(Place { dir: fd, name: name.to_vec() })
+        Ok(Place { dir: fd, name, path })
     }
 
-    fn problem(&self, path: &[u8], error: Error) {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(path, error);
+    /// Notes what an entry suffered that the caller found out.
+    pub fn problem(&self, path: &[u8], error: Error) {
+        self.crew.tally().add(path, error);
     }
 
     /// Keeps an entry's problem; a stream that broke, a full disk and a cancel are the whole extraction's.
-    fn collect(&mut self, path: &[u8], made: Result<()>) -> Result<()> {
+    fn collect(&mut self, path: &[u8], bytes: u64, made: Made) -> Result<()> {
         match made {
-            Ok(()) => self.check_full(),
-            Err(e) if matches!(e.kind(), ErrorKind::Full | ErrorKind::Cancelled | ErrorKind::Corrupt) => {
-                Err(e)
-            }
-            Err(e) => {
-                self.problem(path, e);
-                Ok(())
+            Err(e) if ends_all(&e) => Err(e),
+            made => {
+                self.crew.tally().made(path, bytes, made);
+                self.crew.check_full()
             }
         }
     }
 
-    fn check_full(&self) -> Result<()> {
-        match self.tally.lock().unwrap_or_else(PoisonError::into_inner).full.take() {
-            Some(error) => Err(error),
-            None => Ok(()),
+    /// Waits for the helpers and makes the hard links.
+    fn settle(&mut self) -> Result<()> {
+        self.crew.wait()?;
+        for (at, to, again) in std::mem::take(&mut self.links) {
+            self.cancel.check()?;
+            let made = self.link(&at, &to, again);
+            self.collect(&at, 0, made)?;
         }
+        Ok(())
+    }
+
+    fn link(&mut self, at: &[u8], to: &[u8], again: bool) -> Made {
+        let old = self.place(to, false)?;
+        let new = self.place(at, true)?;
+        self.writer.link(&old, &new, again)
+    }
+
+    /// Removes what stands below the directory `scope` (a path of the archive) and is not in `known` (all paths of
+    /// the backup there, in order). Call it after the last entry. Does nothing if an entry could not be restored.
+    pub fn prune(&mut self, scope: &[u8], known: impl Iterator<Item = Result<Vec<u8>>>) -> Result<()> {
+        self.settle()?;
+        let Some(guard) = self.writer.guard.clone() else { return Ok(()) };
+        if self.crew.tally().count > 0 {
+            let text = "nothing was removed, since not all of the backup could be restored";
+            self.problem(scope, Error::new(ErrorKind::Other, text));
+            return Ok(());
+        }
+        let scope = self.local_path(scope)?;
+        let mut pruned = std::mem::take(&mut self.pruned);
+        let known = known.filter_map(|path| path.map(|p| self.local_path(&p).ok()).transpose());
+        guard.prune(&scope, known, self.cancel, &mut pruned)?;
+        for (path, problem) in pruned.problems.drain(..) {
+            self.problem(&path, Error::new(ErrorKind::Other, problem));
+        }
+        self.pruned = pruned;
+        Ok(())
     }
 
     /// Waits for the helpers, makes hard links, then gives directories their metadata.
     pub fn finish(mut self) -> Result<Extracted> {
-        self.join();
-        self.check_full()?;
-        for (at, to) in std::mem::take(&mut self.links) {
-            let made = self.link(&at, &to);
-            self.collect(&at, made)?;
-            self.done.files += 1;
-        }
+        self.settle()?;
+        self.crew.join();
+        self.crew.check_full()?;
         self.last_dir = None;
-        for (at, facts) in std::mem::take(&mut self.dirs).into_iter().rev() {
-            let made = self.root.dir(&at, false).and_then(|fd| self.writer.finish_dir(fd, &facts));
-            self.collect(&at, made)?;
-        }
-        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut done = std::mem::take(&mut self.done);
-        done.problems = std::mem::take(&mut tally.problems);
-        done.problem_count = tally.count;
-        Ok(done)
-    }
-
-    fn link(&mut self, at: &[u8], to: &[u8]) -> Result<()> {
-        let old = self.place(to)?;
-        let new = self.place(at)?;
-        if self.options.in_place {
-            self.writer.clear(&new)?;
-        }
-        safe::link(&old.dir, &old.name, &new.dir, &new.name)
-    }
-
-    fn join(&mut self) {
-        self.jobs = None;
-        for helper in self.helpers.drain(..) {
-            if helper.join().is_err() {
-                let error = Error::new(ErrorKind::Other, "a writing thread panicked");
-                self.tally.lock().unwrap_or_else(PoisonError::into_inner).full.get_or_insert(error);
+        let mut dirs = std::mem::take(&mut self.dirs);
+        // Of several members for one directory the last one counts.
+        dirs.sort_by(|a, b| path_order(&a.0, &b.0));
+        let mut done = None;
+        for (at, facts) in dirs.into_iter().rev() {
+            if done.as_ref() == Some(&at) {
+                continue;
             }
+            match self.root.dir(&at, false) {
+                Ok(fd) => {
+                    for trouble in self.writer.finish_dir(&fd, &facts) {
+                        self.problem(&at, trouble);
+                    }
+                }
+                Err(error) => self.problem(&at, error),
+            }
+            done = Some(at);
         }
+        let mut tally = self.crew.tally();
+        let mut done = Extracted {
+            files: tally.files,
+            dirs: self.made_dirs,
+            bytes: tally.bytes,
+            problems: std::mem::take(&mut tally.problems),
+            problem_count: tally.count,
+            notes: Vec::new(),
+            pruned: std::mem::take(&mut self.pruned),
+        };
+        if !self.writer.as_root && done.files + done.dirs > 0 {
+            done.notes.push(NOT_ROOT.to_owned());
+        }
+        Ok(done)
     }
 }
 
-impl Drop for Extractor<'_> {
-    fn drop(&mut self) {
-        self.join();
-    }
+const NOT_ROOT: &str =
+    "not run as root: owners, set-id bits and attributes that only root may set were left out";
+
+/// What `prune` would remove below the directory `scope` of `root`; nothing is changed.
+pub fn rehearse_prune(
+    root: Root,
+    options: &Options,
+    scope: &[u8],
+    known: impl Iterator<Item = Result<Vec<u8>>>,
+    cancel: &Cancel,
+    pruned: &mut Pruned,
+) -> Result<()> {
+    let excluded = options.delete.clone().unwrap_or_default();
+    let guard = guard(&root, options, &excluded, true)?;
+    let strip = options.strip.as_deref().unwrap_or_default();
+    let local = |path: &[u8]| {
+        let rest = path.strip_prefix(strip)?;
+        if strip.is_empty() {
+            Some(rest)
+        } else if rest.is_empty() {
+            Some(rest)
+        } else {
+            rest.strip_prefix(b"/")
+        }
+        .map(<[u8]>::to_vec)
+    };
+    let Some(scope) = local(scope) else { return Ok(()) };
+    guard.prune(&scope, known.filter_map(|path| path.map(|p| local(&p)).transpose()), cancel, pruned)
+}
+
+fn guard(root: &Root, options: &Options, excluded: &Excluded, rehearse: bool) -> Result<Guard> {
+    Ok(Guard {
+        root: root.below(b"", false)?,
+        prefix: options.strip.clone().unwrap_or_default(),
+        excluded: excluded.clone(),
+        rehearse,
+    })
+}
+
+/// Whether a name means the directory that the archive was made of (`.`, `./`, `/`).
+fn is_root_itself(path: &[u8]) -> bool {
+    path.split(|b| *b == b'/').all(|c| c.is_empty() || c == b".")
+}
+
+fn ends_all(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Full | ErrorKind::Cancelled | ErrorKind::Corrupt)
 }
 
 fn fill<R: Read>(tar: &mut TarReader<R>, mut buf: &mut [u8]) -> Result<()> {
@@ -333,14 +413,4 @@ fn fill<R: Read>(tar: &mut TarReader<R>, mut buf: &mut [u8]) -> Result<()> {
         buf = &mut buf[n..];
     }
     Ok(())
-}
-
-fn help(queue: &Mutex<Receiver<Job>>, writer: &Writer, tally: &Mutex<Tally>) {
-    loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
-        if let Err(error) = writer.file(&job.place, &job.facts, |out| out(&job.data)) {
-            tally.lock().unwrap_or_else(PoisonError::into_inner).add(&job.place.name, error);
-        }
-    }
 }
