@@ -73,9 +73,7 @@ impl From<crate::spec::Compression> for CompressionSuffix {
 impl ArchiveName {
     /// The last component: `site1_2026-08-23_03-00.tar.gz`.
     pub fn file_name(&self) -> String {
-        let age = if self.suffix.encrypted { ".age" } else { "" };
-        let compression = self.suffix.compression.text();
-        format!("{}_{}.{}{compression}{age}", self.stem, stamp(self.at, self.with_seconds), self.extension)
+        file_name(&self.stem, self.at, self.with_seconds, &self.extension, self.suffix)
     }
 
     /// Whether an archive of this name without a record can be a v2 backup. The months of v2's incremental trees
@@ -88,6 +86,33 @@ impl ArchiveName {
     pub fn in_period(&self, period: Period) -> Self {
         Self { period, ..self.clone() }
     }
+}
+
+/// The last component of a key.
+pub(super) fn file_name(stem: &str, at: DateTime, with_seconds: bool, extension: &str, suffix: Suffix) -> String {
+    let age = if suffix.encrypted { ".age" } else { "" };
+    let compression = suffix.compression.text();
+    format!("{stem}_{}.{extension}{compression}{age}", stamp(at, with_seconds))
+}
+
+/// The last component of a key, taken apart.
+pub(super) struct FileName<'a> {
+    pub(super) stem: &'a str,
+    pub(super) at: DateTime,
+    pub(super) with_seconds: bool,
+    pub(super) extension: &'a str,
+    pub(super) suffix: Suffix,
+}
+
+/// The inverse of [`file_name`]; none if it is no archive's name.
+pub(super) fn split_file_name(file: &str) -> Option<FileName<'_>> {
+    let (stem, at, with_seconds, extensions) = split_stamp(file)?;
+    let (extension, suffix) = split_extension(extensions);
+    let reserved = [RECORD_SUFFIX, INDEX_SUFFIX, PART_SUFFIX];
+    if stem.is_empty() || extension.is_empty() || reserved.iter().any(|s| file.ends_with(s)) {
+        return None;
+    }
+    Some(FileName { stem, at, with_seconds, extension, suffix })
 }
 
 /// A key, taken apart.
@@ -127,12 +152,7 @@ pub fn parse(key: &ObjectKey) -> Option<Parsed> {
         None => ("", key.dir()),
     };
     let period = Period::from_name(period)?;
-    let (stem, at, with_seconds, extensions) = split_stamp(file)?;
-    let (extension, suffix) = split_extension(extensions);
-    let reserved = [RECORD_SUFFIX, INDEX_SUFFIX, PART_SUFFIX];
-    if stem.is_empty() || extension.is_empty() || reserved.iter().any(|s| file.ends_with(s)) {
-        return None;
-    }
+    let FileName { stem, at, with_seconds, extension, suffix } = split_file_name(file)?;
     let name = ArchiveName {
         part: part.into(),
         period,

@@ -1,9 +1,10 @@
 //! Where backups lie below a `backup_dir`, and what stands beside them: names in, names out.
 //!
-//! [`discrete`] knows v2's period directories. The names that are the same for all layouts (record, index, the
+//! [`discrete`] knows v2's period directories, [`incremental`] the trees of its years. The names that are the same for all layouts (record, index, the
 //! adoption list) stand here. What the objects contain is the record's, the index's and the catalog's matter.
 
 pub mod discrete;
+pub mod incremental;
 
 use crate::ports::storage::ObjectKey;
 
