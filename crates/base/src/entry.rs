@@ -54,6 +54,8 @@ pub enum EntryState {
     Racy,
     /// Bytes are missing (read error, shrunk) and were filled with zeros.
     Gap,
+    /// In the index of an increment: the parent's state has the path, this one has it no more. Only `path` is told.
+    Removed,
 }
 
 /// A line of the index: where the bytes of one path are.

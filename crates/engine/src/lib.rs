@@ -2,6 +2,7 @@
 //! only through the ports of `nxs-base`; knows none of them by name, reads no configuration, prints nothing.
 
 pub mod catalog;
+pub mod incremental;
 pub mod job;
 pub mod lease;
 pub mod pipeline;

@@ -12,8 +12,10 @@ use nxs_base::{Error, ErrorKind, Result};
 use super::cursor::{Cursor, front_decode, put_difference, put_varint, shared_bytes};
 use super::{KIND_ENTRIES, MAX_PATH_BYTES, corrupt};
 
-/// Present in this archive: the only operation of version 1.
+/// The path is in this archive.
 const OP_PRESENT: u8 = 0;
+/// The parent's state has the path, this one has it no more. Only operation and path are told.
+const OP_REMOVED: u8 = 1;
 
 const KINDS: [EntryKind; 7] = [
     EntryKind::File,
@@ -112,6 +114,29 @@ impl EntryBlock {
 
     /// The caller has checked order and limits.
     pub(super) fn push(&mut self, entry: &IndexEntry) {
+        let shared = shared_bytes(&self.before.path, &entry.path);
+        self.push_path(&entry.path, shared);
+        if entry.state == EntryState::Removed {
+            self.columns[Column::Op as usize].push(OP_REMOVED);
+        } else {
+            self.push_present(entry);
+        }
+        if self.count == 0 {
+            self.first_path.clone_from(&entry.path);
+        }
+        self.count += 1;
+        self.before.path.truncate(shared);
+        self.before.path.extend_from_slice(&entry.path[shared..]);
+    }
+
+    fn push_path(&mut self, path: &[u8], shared: usize) {
+        let lengths = &mut self.columns[Column::PathLengths as usize];
+        put_varint(lengths, shared as u64);
+        put_varint(lengths, (path.len() - shared) as u64);
+        self.columns[Column::PathBytes as usize].extend_from_slice(&path[shared..]);
+    }
+
+    fn push_present(&mut self, entry: &IndexEntry) {
         let meta = &entry.meta;
         let kind = KINDS.iter().position(|k| *k == meta.kind).unwrap_or_default();
         let state = STATES.iter().position(|s| *s == entry.state).unwrap_or_default();
@@ -129,11 +154,6 @@ impl EntryBlock {
             put_varint(column, u64::from(meta.rdev_major));
             put_varint(column, u64::from(meta.rdev_minor));
         }
-        let shared = shared_bytes(&before.path, &entry.path);
-        let lengths = &mut self.columns[Column::PathLengths as usize];
-        put_varint(lengths, shared as u64);
-        put_varint(lengths, (entry.path.len() - shared) as u64);
-        self.columns[Column::PathBytes as usize].extend_from_slice(&entry.path[shared..]);
         put_varint(&mut self.columns[Column::Size as usize], meta.size_bytes);
 
         let mut same = 0;
@@ -164,14 +184,7 @@ impl EntryBlock {
         self.columns[Column::Op as usize].push(OP_PRESENT);
         self.columns[Column::Shape as usize].push(shape);
         self.columns[Column::Same as usize].push(same);
-
-        if self.count == 0 {
-            self.first_path.clone_from(&entry.path);
-        }
-        self.count += 1;
         self.before.take(kind, entry);
-        self.before.path.truncate(shared);
-        self.before.path.extend_from_slice(&entry.path[shared..]);
     }
 
     fn push_times(&mut self, meta: &Meta) -> u8 {
@@ -278,6 +291,10 @@ impl EntryWalk {
         }
         self.left -= 1;
         let op = self.read(Column::Op, |c| c.byte())?;
+        if op == OP_REMOVED {
+            let path = self.next_path()?;
+            return Ok(Some(IndexEntry { path, state: EntryState::Removed, ..IndexEntry::default() }));
+        }
         if op != OP_PRESENT {
             return Err(Error::new(
                 ErrorKind::Unsupported,

@@ -1,0 +1,8 @@
+//! Incremental backups of files: which level is due, what a chain is, and the state of a tree at a restore point.
+//!
+//! Pure rules stand in [`level`] and [`retention`]; [`state`] merges the indexes of a chain into one sorted stream.
+//! What lies where is the catalog's, what an archive holds is the source's matter.
+
+pub mod level;
+pub mod retention;
+pub mod state;

@@ -1,0 +1,125 @@
+//! The state of a tree at a restore point: the indexes of a chain merged into one stream in path order, the newest
+//! level that knows a path winning.
+
+use std::cmp::Ordering;
+
+use nxs_base::Result;
+use nxs_base::entry::{EntryState, IndexEntry, path_order};
+
+/// One path as it was, and which archive of the chain has its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sited {
+    pub entry: IndexEntry,
+    /// Place in the chain: 0 is the newest level.
+    pub level: usize,
+}
+
+/// Merges sorted streams; ends after the first error.
+pub struct State<I> {
+    /// Newest level first, each with its next entry.
+    streams: Vec<(Option<IndexEntry>, I)>,
+    has_begun: bool,
+    has_failed: bool,
+}
+
+impl<I: Iterator<Item = Result<IndexEntry>>> State<I> {
+    /// `streams` are the entries of the chain's indexes, the newest level first, each in path order.
+    pub fn new(streams: impl IntoIterator<Item = I>) -> Self {
+        let streams = streams.into_iter().map(|stream| (None, stream)).collect();
+        Self { streams, has_begun: false, has_failed: false }
+    }
+
+    fn advance(stream: &mut (Option<IndexEntry>, I)) -> Result<()> {
+        stream.0 = stream.1.next().transpose()?;
+        Ok(())
+    }
+
+    fn next_sited(&mut self) -> Result<Option<Sited>> {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.streams.iter_mut().try_for_each(Self::advance)?;
+        }
+        loop {
+            let mut first: Option<usize> = None;
+            for (level, (head, _)) in self.streams.iter().enumerate() {
+                let Some(head) = head else { continue };
+                let is_first = first.and_then(|f| self.streams[f].0.as_ref()).is_none_or(|known| {
+                    path_order(&head.path, &known.path) == Ordering::Less
+                });
+                if is_first {
+                    first = Some(level);
+                }
+            }
+            let Some(level) = first else { return Ok(None) };
+            let Some(entry) = self.streams[level].0.take() else { return Ok(None) };
+            // Older levels that know the path too are passed over.
+            for older in &mut self.streams[level + 1..] {
+                if older.0.as_ref().is_some_and(|head| head.path == entry.path) {
+                    Self::advance(older)?;
+                }
+            }
+            Self::advance(&mut self.streams[level])?;
+            if entry.state != EntryState::Removed {
+                return Ok(Some(Sited { entry, level }));
+            }
+        }
+    }
+}
+
+impl<I: Iterator<Item = Result<IndexEntry>>> Iterator for State<I> {
+    type Item = Result<Sited>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.has_failed {
+            return None;
+        }
+        let next = self.next_sited().transpose();
+        self.has_failed = matches!(next, Some(Err(_)));
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn entry(path: &str, size: u64) -> IndexEntry {
+        let mut entry = IndexEntry { path: path.into(), ..IndexEntry::default() };
+        match size {
+            0 => entry.state = EntryState::Removed,
+            _ => entry.meta.size_bytes = size,
+        }
+        entry
+    }
+
+    proptest! {
+        #[test]
+        fn a_merge_is_what_applying_the_levels_one_after_the_other_gives(
+            levels in proptest::collection::vec(proptest::collection::btree_map("[ab](/[ab-]){0,2}", 0..4u64, 0..12), 1..5)
+        ) {
+            // Oldest first.
+            let mut expected: BTreeMap<String, (u64, usize)> = BTreeMap::new();
+            for (n, level) in levels.iter().enumerate() {
+                for (path, size) in level {
+                    expected.remove(path);
+                    if *size > 0 {
+                        expected.insert(path.clone(), (*size, levels.len() - 1 - n));
+                    }
+                }
+            }
+            let streams = levels.iter().rev().map(|level| {
+                let mut entries: Vec<IndexEntry> = level.iter().map(|(p, s)| entry(p, *s)).collect();
+                entries.sort_by(|a, b| path_order(&a.path, &b.path));
+                entries.into_iter().map(Ok)
+            });
+            let merged: Vec<Sited> = State::new(streams).collect::<Result<_>>().unwrap();
+            prop_assert!(merged.windows(2).all(|w| path_order(&w[0].entry.path, &w[1].entry.path) == Ordering::Less));
+            let found: BTreeMap<String, (u64, usize)> = merged
+                .into_iter()
+                .map(|s| (String::from_utf8(s.entry.path).unwrap(), (s.entry.meta.size_bytes, s.level)))
+                .collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
