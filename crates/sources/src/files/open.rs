@@ -98,9 +98,10 @@ impl Root {
     pub(crate) fn probe(&self) -> io::Result<()> {
         match self.stat()?.0.kind {
             EntryKind::Dir => {
-                rfs::Dir::new(self.reopen(OFlags::DIRECTORY)?)?.next().transpose()?;
+                let dir = self.open_quietly(|flags| self.reopen(flags | OFlags::DIRECTORY))?;
+                rfs::Dir::new(dir.0)?.next().transpose()?;
             }
-            EntryKind::File => drop(self.reopen(OFlags::empty())?),
+            EntryKind::File => drop(self.open_quietly(|flags| self.reopen(flags))?),
             _ => {}
         }
         Ok(())
