@@ -264,3 +264,90 @@ fn reading_leaves_the_access_times_alone() {
         assert_eq!(stat.st_atime, 1_000_000_000, "{}", path.display());
     }
 }
+
+#[test]
+fn a_target_that_is_moved_away_is_saved_to_its_end_from_where_it_is() {
+    let (_dir, root) = fresh();
+    // More entries than are read ahead.
+    for i in 0..1500 {
+        fs::write(root.join(format!("e{i:04}")), "").unwrap();
+        symlink("there", root.join(format!("l{i:04}"))).unwrap();
+        fs::create_dir(root.join(format!("o{i:04}"))).unwrap();
+    }
+    fs::write(root.join("z"), "last").unwrap();
+    let before = Snapshot::take(&root);
+    let source = source(&[root.to_str().unwrap()], &[]);
+    let (from, to) = (root.clone(), root.with_extension("old"));
+    let sink = Collected::after("/e0000", move || fs::rename(from, to).unwrap());
+    let (sink, report) = dump_into(&source, &targets(&source)[0], sink);
+    assert_eq!(report.notes, []);
+    let place = untar(&sink.bytes);
+    before.assert_same(&Snapshot::take(&unpacked(&place, &root)), "moved while it was dumped");
+}
+
+#[test]
+fn a_target_that_was_replaced_when_the_walk_begins_is_torn_and_not_empty() {
+    let (_dir, root) = fresh();
+    let ino = fs::symlink_metadata(&root).map(|m| std::os::unix::fs::MetadataExt::ino(&m)).unwrap();
+    let excludes = std::sync::Arc::default();
+    let spec = spec(&[], &[]);
+    let other = root.with_extension("other");
+    let gone = root.with_extension("gone");
+    fs::create_dir(&other).unwrap();
+    for (at, is_there) in [(&root, true), (&other, false), (&gone, false)] {
+        let walk = super::super::walk::Walk {
+            root: at.as_os_str().as_bytes(),
+            root_ino: ino,
+            member: b"t",
+            spec: &spec,
+            excludes: &excludes,
+        };
+        let cancel = Cancel::new();
+        let run = super::super::queue::run(1, |feed| walk.run(feed, &cancel), |_: &mut Batch| {}, |_| Ok(()));
+        assert_eq!(run.map_err(|e| e.kind()), if is_there { Ok(()) } else { Err(ErrorKind::NotFound) });
+    }
+}
+
+/// Takes a lease on the file that is its argument, says so, and gives it back when the kernel asks for it.
+const LEASE_HOLDER: &str = "
+import fcntl, os, signal, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+signal.signal(signal.SIGIO, lambda *_: fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK))
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('ready', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn a_file_on_which_somebody_holds_a_lease_is_read_once_it_is_given_back() {
+    use std::io::BufRead;
+    use std::process::Stdio;
+    let (_dir, root) = fresh();
+    for (name, size) in [("small", 2000), ("big", 400 << 10)] {
+        let path = root.join(name);
+        fs::write(&path, noise(size, 8)).unwrap();
+        let holder = Command::new("python3")
+            .args(["-c", LEASE_HOLDER])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(mut holder) = holder else {
+            println!("SKIP leases: needs python3");
+            return;
+        };
+        let mut says = String::new();
+        std::io::BufReader::new(holder.stdout.take().unwrap()).read_line(&mut says).unwrap();
+        if says != "ready\n" {
+            println!("SKIP leases: none to be had here");
+            return;
+        }
+        let (whole, report) = dump_path(&root, &[]);
+        drop(holder.stdin.take());
+        holder.wait().unwrap();
+        assert_eq!(report.notes, [], "{name}");
+        let place = untar(&whole.bytes);
+        assert!(fs::read(unpacked(&place, &path)).unwrap() == noise(size, 8), "{name}");
+    }
+}

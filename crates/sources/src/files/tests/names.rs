@@ -209,6 +209,30 @@ fn a_target_below_an_absolute_exclude_is_left_out() {
 }
 
 #[test]
+fn excludes_that_leave_nothing_of_a_source_are_an_error() {
+    let (_dir, root) = sites();
+    let list = source(&[&format!("{root}/site*"), &root], &[&format!("{root}/")]).targets().unwrap();
+    let error = list[0].as_ref().unwrap_err();
+    assert_eq!((list.len(), error.kind()), (1, ErrorKind::NotFound));
+    let text = format!("nothing is left to save: the excludes cover all of target `{root}/site*`, `{root}`");
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn a_marker_in_the_target_itself_leaves_the_marker_alone_and_a_note() {
+    let (_dir, root) = sites();
+    fs::create_dir_all(format!("{root}/site1/.git/objects")).unwrap();
+    let mut spec = spec(&[&format!("{root}/site1")], &[]);
+    spec.exclude_if_present = vec![".git".to_owned()];
+    let source = FilesSource::new(spec).unwrap();
+    let (sink, report) = dump(&source, &targets(&source)[0]);
+    assert_eq!(sink.paths(), ["site1", "site1/.git"].map(|p| format!("{}/{p}", &root[1..])));
+    let left_out = |name: &str| (NoteKind::LeftOut, format!("{root}/{name}"));
+    let shown: Vec<_> = report.notes.iter().map(|n| (n.kind, n.path.clone())).collect();
+    assert_eq!(shown, [left_out("site1"), left_out("site1/.git")]);
+}
+
+#[test]
 fn the_targets_own_link_is_followed_and_none_below_it() {
     let (_dir, root) = sites();
     let link = Path::new(&root).join("current");

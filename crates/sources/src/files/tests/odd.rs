@@ -206,6 +206,20 @@ fn many_attributes_and_acls_of_directories_are_kept() {
 }
 
 #[test]
+fn a_target_that_is_a_fifo_or_a_device_is_one_member_and_is_not_opened() {
+    let (_dir, root) = fresh();
+    let fifo = root.join("fifo");
+    rustix::fs::mkfifoat(CWD, &fifo, Mode::from_raw_mode(0o640)).unwrap();
+    for (path, kind) in [(fifo.as_path(), EntryKind::Fifo), (Path::new("/dev/null"), EntryKind::CharDevice)] {
+        let source = source(&[path.to_str().unwrap()], &[]);
+        let target = &targets(&source)[0];
+        source.probe(target).unwrap();
+        let (sink, report) = dump(&source, target);
+        assert_eq!((sink.index.len(), sink.index[0].meta.kind, report.notes), (1, kind, vec![]));
+    }
+}
+
+#[test]
 fn pseudo_files_are_saved_at_the_size_that_they_tell() {
     for path in ["/proc/version", "/proc/self/status"] {
         let (sink, report) = dump_path(Path::new(path), &[]);
