@@ -21,14 +21,14 @@ pub fn of_path(path: &Path) -> Result<Vec<Xattr>> {
         .map_err(|e| Error::io(format!("cannot read the attributes of `{}`", fsx::show_path(path)), e.into()))
 }
 
-/// All attributes of `name` (one component) in the open directory `dir`, for paths that are too long to be given
-/// whole; sorted by name, not following a link.
-pub fn of_name(dir: impl AsFd, name: &[u8]) -> Result<Vec<Xattr>> {
+/// All attributes of `rel`, a path in the open directory `dir` (`.` for itself), wherever that directory is by now;
+/// sorted by name, not following a link at the end. Needs `/proc`, and a path shorter than 4000 bytes.
+pub fn of_relative(dir: impl AsFd, rel: &[u8]) -> Result<Vec<Xattr>> {
     let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
-    path.extend_from_slice(name);
+    path.extend_from_slice(rel);
     let path = path.as_slice();
     collect(|b| rustix::fs::llistxattr(path, b), |n, b| rustix::fs::lgetxattr(path, n, b))
-        .map_err(|e| Error::io(format!("cannot read the attributes of `{}`", fsx::show(name)), e.into()))
+        .map_err(|e| Error::io(format!("cannot read the attributes of `{}`", fsx::show(rel)), e.into()))
 }
 
 /// All attributes of an open file, sorted by name. `O_PATH` descriptors cannot be asked: use [`of_path`].
@@ -101,7 +101,10 @@ mod tests {
         let expected = vec![(b"user.a".to_vec(), b"\0\xff".to_vec()), (b"user.b".to_vec(), large)];
         assert_eq!(of_path(&path).unwrap(), expected);
         assert_eq!(of_fd(std::fs::File::open(&path).unwrap()).unwrap(), expected);
-        assert_eq!(of_name(std::fs::File::open(dir.path()).unwrap(), b"f").unwrap(), expected);
+        let opened = std::fs::File::open(dir.path()).unwrap();
+        assert_eq!(of_relative(&opened, b"f").unwrap(), expected);
+        lsetxattr(dir.path(), "user.d", b"1", XattrFlags::empty()).unwrap();
+        assert_eq!(of_relative(&opened, b".").unwrap(), of_path(dir.path()).unwrap());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::open::{OpenFiles, ReadFile, Xattrs};
 pub(crate) const SMALL_FILE_BYTES: u64 = 256 << 10;
 
 /// Entries of a full batch.
-pub(crate) const BATCH_ENTRIES: usize = 64;
+pub(crate) const BATCH_ENTRIES: usize = 256;
 
 /// Bytes of file data after which a batch is full. A file that grew meanwhile is not read ahead beyond it.
 pub(crate) const BATCH_BYTES: u64 = 1 << 20;

@@ -98,13 +98,18 @@ impl FilesSource {
 }
 
 impl Source for FilesSource {
-    /// Targets that an absolute exclude covers are left out, without an error. One that two patterns lead to under
+    /// Targets that an absolute exclude covers are left out, without an error as long as others are left. One that two patterns lead to under
     /// the same name comes once; its dump has a note.
     fn targets(&self) -> Result<Vec<Result<Target>>> {
         self.repeats().clear();
         let mut targets = Vec::new();
         for pattern in &self.spec.targets {
             self.add_targets(pattern, &mut targets)?;
+        }
+        if targets.is_empty() && !self.spec.targets.is_empty() {
+            let shown = fsx::show(self.spec.targets.join("`, `").as_bytes());
+            let text = format!("nothing is left to save: the excludes cover all of target `{shown}`");
+            targets.push(Err(Error::new(ErrorKind::NotFound, text)));
         }
         Ok(targets)
     }
@@ -157,6 +162,7 @@ impl FilesSource {
             EntryKind::Dir => {
                 let walk = walk::Walk {
                     root: root.path(),
+                    root_ino: meta.ino,
                     member: &member,
                     spec: &self.spec,
                     excludes: &self.excludes,
@@ -166,6 +172,13 @@ impl FilesSource {
             _ => archive.single(&root, meta, &[]),
         }
     }
+}
+
+/// Tells what the excludes of `spec` leave out: asked with the path of a target, a path below it (both absolute,
+/// without the leading `/`), and whether this is a directory. Fails as [`FilesSource::new`].
+pub fn excluder(spec: &FilesSpec) -> Result<impl Fn(&[u8], &[u8], bool) -> bool + Send + Sync + 'static> {
+    let excludes = Excludes::new(&spec.excludes)?;
+    Ok(move |root: &[u8], path: &[u8], is_dir: bool| excludes.is_excluded(root, path, is_dir))
 }
 
 /// An archive about to be written.

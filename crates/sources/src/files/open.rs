@@ -5,7 +5,7 @@
 //! files. Does not decide what to do about an error (`super::emit`), does not walk (`nxs_sys::walk`).
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use nxs_base::entry::{EntryKind, Meta};
@@ -63,7 +63,10 @@ pub(crate) struct Root {
     fd: OwnedFd,
     /// Without links.
     path: Vec<u8>,
+    is_file: bool,
     is_privileged: bool,
+    /// Whether `/proc` is there, through which a path begins at an open directory.
+    has_proc: bool,
 }
 
 /// The attribute that holds the ACL of an entry.
@@ -72,7 +75,7 @@ pub(crate) const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
 /// The attribute that holds the ACL which a directory passes on.
 pub(crate) const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
 
-/// Longest path given to the kernel in one piece.
+/// Longest path given to the kernel in one piece, with room for what may stand before it.
 const MAX_PIECE_BYTES: usize = 4000;
 
 impl Root {
@@ -81,7 +84,9 @@ impl Root {
         let real = std::fs::canonicalize(as_path(path))?;
         let fd = rfs::open(&real, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let is_privileged = rustix::process::geteuid().is_root();
-        Ok(Self { fd, path: real.into_os_string().into_vec(), is_privileged })
+        let is_file = meta::from_stat(&rfs::fstat(&fd)?).0.kind != EntryKind::Dir;
+        let has_proc = rfs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new()).is_ok();
+        Ok(Self { fd, path: real.into_os_string().into_vec(), is_file, is_privileged, has_proc })
     }
 
     /// The root's path without links on the way.
@@ -98,9 +103,10 @@ impl Root {
     pub(crate) fn probe(&self) -> io::Result<()> {
         match self.stat()?.0.kind {
             EntryKind::Dir => {
-                rfs::Dir::new(self.reopen(OFlags::DIRECTORY)?)?.next().transpose()?;
+                let dir = self.open_quietly(|flags| self.reopen(flags | OFlags::DIRECTORY))?;
+                rfs::Dir::new(dir.0)?.next().transpose()?;
             }
-            EntryKind::File => drop(self.reopen(OFlags::empty())?),
+            EntryKind::File => drop(self.open_quietly(|flags| self.reopen(flags))?),
             _ => {}
         }
         Ok(())
@@ -115,6 +121,20 @@ impl Root {
     fn open_below(&self, below: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(safe::open_beneath(self.fd.as_fd(), below, flags)?)
+    }
+
+    /// Opens a file that somebody holds a lease on (Samba, the NFS server), which has to be given back first: waits
+    /// for that, at most as long as the kernel lets the holder take. Only a regular file is waited for.
+    fn open_leased(&self, below: &[u8]) -> io::Result<OpenFile> {
+        let found = self.open_below(below, OFlags::PATH)?;
+        if meta::from_stat(&rfs::fstat(&found)?).0.kind != EntryKind::File {
+            return Err(Errno::NXIO.into());
+        }
+        // The magic link leads to the very file that was looked at.
+        let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+        Ok(self.open_quietly(|flags| {
+            Ok(rfs::open(&path, flags & !OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?)
+        })?)
     }
 
     /// As [`Self::open_below`], without changing the access time where that is allowed.
@@ -138,7 +158,12 @@ impl OpenFiles for Root {
         if below.is_empty() {
             return self.open_quietly(|flags| self.reopen(flags));
         }
-        self.open_quietly(|flags| self.open_below(below, flags))
+        match self.open_quietly(|flags| self.open_below(below, flags)) {
+            Err(error) if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {
+                self.open_leased(below)
+            }
+            other => other,
+        }
     }
 
     fn read_link(&self, below: &[u8]) -> io::Result<Vec<u8>> {
@@ -150,24 +175,25 @@ impl OpenFiles for Root {
     }
 
     fn xattrs(&self, below: &[u8]) -> nxs_base::Result<Xattrs> {
+        if !self.has_proc || self.is_file && below.is_empty() {
+            let slash: &[u8] = if below.is_empty() { b"" } else { b"/" };
+            return wanted(xattr::of_path(as_path(&[&self.path, slash, below].concat()))?);
+        }
         if below.is_empty() {
-            return wanted(xattr::of_path(as_path(&self.path))?);
+            return wanted(xattr::of_relative(&self.fd, b".")?);
         }
-        if self.path.len() + below.len() > MAX_PIECE_BYTES {
-            let (dir, name) = match below.iter().rposition(|b| *b == b'/') {
-                Some(at) => (&below[..at], &below[at + 1..]),
-                None => (&below[..0], below),
-            };
-            let flags = OFlags::PATH | OFlags::DIRECTORY;
-            let cannot = "cannot open the directory of an entry with a long path";
-            let dir = self.open_below(dir, flags).map_err(|e| nxs_base::Error::io(cannot, e))?;
-            return wanted(xattr::of_name(dir, name)?);
+        if below.len() <= MAX_PIECE_BYTES {
+            return wanted(xattr::of_relative(&self.fd, below)?);
         }
-        let mut full = Vec::with_capacity(self.path.len() + 1 + below.len());
-        full.extend_from_slice(&self.path);
-        full.push(b'/');
-        full.extend_from_slice(below);
-        wanted(xattr::of_path(as_path(&full))?)
+        let (dir, name) = match below.iter().rposition(|b| *b == b'/') {
+            Some(at) => (&below[..at], &below[at + 1..]),
+            None => (&below[..0], below),
+        };
+        let cannot = "cannot open the directory of an entry with a long path";
+        let dir = self
+            .open_below(dir, OFlags::PATH | OFlags::DIRECTORY)
+            .map_err(|e| nxs_base::Error::io(cannot, e))?;
+        wanted(xattr::of_relative(dir, name)?)
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use nxs_base::entry::{EntryKind, Meta};
 use nxs_base::ports::source::{Cancel, NoteKind};
 use nxs_base::spec::FilesSource as FilesSpec;
-use nxs_base::{ErrorKind, Result};
-use nxs_sys::fsx::as_path;
+use nxs_base::{Error, ErrorKind, Result};
+use nxs_sys::fsx::{self, as_path};
 use nxs_sys::walk::{Filter, Options, SOCKET, WalkItem, Walker};
 
 use super::batch::{Batch, Work};
@@ -19,6 +19,8 @@ use super::queue::Feed;
 pub(crate) struct Walk<'a> {
     /// Path of the root directory, without links.
     pub(crate) root: &'a [u8],
+    /// Number of the root directory, to tell whether it is still the same.
+    pub(crate) root_ino: u64,
     /// Member path of the root.
     pub(crate) member: &'a [u8],
     pub(crate) spec: &'a FilesSpec,
@@ -26,7 +28,8 @@ pub(crate) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Pushes all entries in order; ends early when nobody takes them any more or when cancelled.
+    /// Pushes all entries in order; ends early when nobody takes them any more or when cancelled. Fails if the root
+    /// is gone or another.
     pub(crate) fn run(&self, feed: Feed<Batch>, cancel: &Cancel) -> Result<()> {
         let options = Options {
             one_file_system: self.spec.one_file_system,
@@ -37,6 +40,11 @@ impl Walk<'_> {
         let mut filler = Filler::new(feed, self.member);
         for item in Walker::start(as_path(self.root), options, self.filter()) {
             cancel.check()?;
+            if item.path.is_empty() && item.meta.ino != self.root_ino {
+                let text =
+                    format!("the target `{}` was replaced when it was to be read", fsx::show(self.root));
+                return Err(item.error.unwrap_or_else(|| Error::new(ErrorKind::NotFound, text)));
+            }
             if !filler.add(item) {
                 return Ok(());
             }

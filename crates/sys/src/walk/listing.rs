@@ -234,10 +234,12 @@ impl Reader {
         Self { root, root_dev, options, filter, stop, held, euid }
     }
 
-    /// Reads the root itself.
-    pub(super) fn read_root(&self, scratch: &mut Scratch) -> (Dir, Option<Context>) {
+    /// Reads the root itself, which belongs to `root_uid`.
+    pub(super) fn read_root(&self, root_uid: u32, scratch: &mut Scratch) -> (Dir, Option<Context>) {
         scratch.path.clear();
-        match rustix::fs::openat(&self.root, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        match self.open_quietly(root_uid, OFlags::empty(), |flags| {
+            rustix::fs::openat(&self.root, ".", flags, Mode::empty())
+        }) {
             Ok(fd) => self.read(fd, self.root_dev, scratch),
             Err(e) => (Dir { trouble: Some(Trouble::Open(e)), ..Dir::default() }, None),
         }
@@ -273,11 +275,20 @@ impl Reader {
     }
 
     fn open(&self, name: &[u8], uid: u32, context: &Context, path: &[u8]) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = |flags| match &context.fd {
+        self.open_quietly(uid, OFlags::NOFOLLOW, |flags| match &context.fd {
             Some(held) => rustix::fs::openat(&held.fd, name, flags, Mode::empty()),
             None => safe::open_beneath(self.root.as_fd(), path, flags),
-        };
+        })
+    }
+
+    /// Opens a directory of `uid` without changing its access time where that is allowed.
+    fn open_quietly(
+        &self,
+        uid: u32,
+        flags: OFlags,
+        open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
+    ) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         if self.euid == 0 || self.euid == uid {
             match open(flags | OFlags::NOATIME) {
                 Err(Errno::PERM) => {}

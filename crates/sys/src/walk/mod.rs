@@ -166,7 +166,7 @@ fn begin(root: &Path, options: Options, filter: Arc<Filter>) -> Result<Box<Runni
         .map_err(|e| failed("read the directory", root_meta, e))?;
     let reader = Reader::new(fd, root_meta.dev, options, filter);
     let mut scratch = Scratch::new();
-    let (dir, context) = reader.read_root(&mut scratch);
+    let (dir, context) = reader.read_root(root_meta.uid, &mut scratch);
     let dir = Arc::new(dir);
     let plan = Plan { queue: Queue::new(&dir, context), idle: 0, wanted: None, panic: None };
     let shared =

@@ -1,9 +1,7 @@
 //! Files that change, fail or vanish while they are read, and dumps that end in the middle.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
-use std::process::Command;
 use std::sync::Mutex;
 
 use nxs_base::entry::{EntryKind, EntryState, Meta};
@@ -27,6 +25,10 @@ struct Fake {
     /// Opening it gives this error.
     refused: Option<Errno>,
     is_regular: bool,
+    /// Has one attribute of so many bytes.
+    attribute_bytes: usize,
+    /// Fewer blocks than bytes, and no holes: a file system that compresses.
+    is_compressed: bool,
     ino: u64,
     nlink: u64,
 }
@@ -39,6 +41,8 @@ impl Fake {
             bad: 0..0,
             refused: None,
             is_regular: true,
+            attribute_bytes: 0,
+            is_compressed: false,
             ino: 0,
             nlink: 1,
         }
@@ -89,7 +93,11 @@ impl ReadFile for FakeFile<'_> {
         let mut looks = self.tree.looks.lock().unwrap();
         let look = looks.entry(self.name.clone()).or_default();
         *look += 1;
-        Ok(FileStat { meta: fake.meta(*look), is_regular: fake.is_regular, may_have_holes: false })
+        Ok(FileStat {
+            meta: fake.meta(*look),
+            is_regular: fake.is_regular,
+            may_have_holes: fake.is_compressed,
+        })
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -111,7 +119,8 @@ impl ReadFile for FakeFile<'_> {
     }
 
     fn xattrs(&self) -> Result<Xattrs> {
-        Ok(Xattrs::new())
+        let length = self.tree.files[&self.name].attribute_bytes;
+        Ok(if length == 0 { Xattrs::new() } else { vec![(b"user.a".to_vec(), vec![b'x'; length])] })
     }
 
     fn advise_sequential(&self) {}
@@ -237,15 +246,18 @@ fn a_file_that_vanished_or_cannot_be_opened_is_a_note_and_the_others_go_on() {
         big(Errno::ACCESS),
         // A link was put in its place.
         refused(Errno::LOOP),
+        // A socket was.
+        refused(Errno::NXIO),
+        refused(Errno::IO),
         Fake { is_regular: false, ..Fake::of(10) },
         Fake { is_regular: false, ..Fake::of(SIZES[1]) },
         Fake::of(7),
     ]);
-    assert_eq!(sink.paths(), ["t/7"]);
+    assert_eq!(sink.paths(), ["t/9"]);
     let kinds: Vec<_> = report.notes.iter().map(|n| n.kind).collect();
     let (gone, unreadable) = (NoteKind::Vanished, NoteKind::Unreadable);
-    assert_eq!(kinds, [gone, unreadable, gone, unreadable, gone, gone, gone]);
-    assert_eq!((report.gaps(), report.files), (2, 1));
+    assert_eq!(kinds, [gone, unreadable, gone, unreadable, gone, gone, unreadable, gone, gone]);
+    assert_eq!((report.gaps(), report.files), (3, 1));
     assert_eq!(report.notes[1].path, "/t/1");
     assert!(report.notes[1].reason.starts_with("cannot open: Permission denied"));
 }
@@ -258,6 +270,24 @@ fn a_further_name_is_saved_as_a_file_when_the_first_could_not_be() {
     let expected =
         [(&b"t/1"[..], EntryKind::File, &b""[..]), (&b"t/2"[..], EntryKind::HardLink, &b"t/1"[..])];
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn attributes_that_no_archive_can_hold_cost_a_gap_and_not_the_content() {
+    for size in SIZES {
+        let (state, notes, bytes) = fate(Fake { attribute_bytes: 5 << 20, ..Fake::of(size) });
+        assert_eq!((state, notes.len(), notes[0].0), (EntryState::Sound, 1, NoteKind::Unreadable));
+        assert!(notes[0].1.starts_with("saved without its attributes: cannot write `t/0`"), "{}", notes[0].1);
+        assert!(bytes == content(0..size), "{size}");
+    }
+}
+
+#[test]
+fn a_file_that_the_file_system_compresses_has_no_holes() {
+    for size in SIZES {
+        let fake = Fake { is_compressed: true, ..Fake::of(size) };
+        assert_eq!(fate(fake), (EntryState::Sound, vec![], content(0..size)), "{size}");
+    }
 }
 
 #[test]
@@ -291,7 +321,8 @@ fn a_cancelled_dump_ends_before_the_next_entry() {
     }
     let source = source(&[dir.path().to_str().unwrap()], &[]);
     let cancel = Cancel::new();
-    let mut sink = Collected { cancel_at: Some(("/15", cancel.clone())), ..Collected::default() };
+    let flag = cancel.clone();
+    let mut sink = Collected::after("/15", move || flag.cancel());
     let error = source.dump(&targets(&source)[0], &mut sink, &cancel).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert!(sink.index.last().unwrap().path.ends_with(b"/15"));
@@ -343,5 +374,17 @@ fn what_may_not_be_read_is_a_gap_and_the_run_goes_on() {
         targets(&source).iter().map(|t| source.probe(t).map_err(|e| e.kind()).err()).collect();
     let denied = Some(ErrorKind::Denied);
     assert_eq!(probes, [denied, None, denied, denied]);
+
+    // A glob must not pass over a place that it cannot look into, as if nothing were there.
+    for (pattern, found) in
+        [("*/f", vec!["f"]), ("closed/*", vec![]), ("closed/f", vec![]), ("closed/f/", vec![])]
+    {
+        let list = super::source(&[&format!("{}/{pattern}", root.display())], &[]).targets().unwrap();
+        let names: Vec<_> = list.iter().flatten().map(|t| t.root.rsplit('/').next().unwrap()).collect();
+        let errors: Vec<_> = list.iter().filter_map(|t| t.as_ref().err()).collect();
+        assert_eq!((names, errors.len()), (found, 1), "{pattern}");
+        assert_eq!(errors[0].kind(), ErrorKind::Denied, "{pattern}");
+        assert!(errors[0].to_string().starts_with("cannot look for target `"), "{}", errors[0]);
+    }
     set_mode("closed", 0o700);
 }

@@ -1,8 +1,6 @@
 //! Which targets there are, what they are called, and what excludes leave of them.
 
-use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
 use super::*;
 
@@ -46,6 +44,100 @@ fn every_match_is_a_target_with_v2s_part_and_name() {
         expect("tmp", "tmp", "site1/tmp"),
     ];
     assert_eq!(shown, expected);
+}
+
+/// Part and stem of each target that the patterns (below a fresh tree of `paths`) lead to, in order.
+fn names_in(paths: &[&str], patterns: &[&str]) -> Vec<String> {
+    let (_dir, root) = fresh();
+    for path in paths {
+        match path.strip_suffix('/') {
+            Some(dir) => fs::create_dir_all(root.join(dir)).unwrap(),
+            None => {
+                fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+                fs::write(root.join(path), path).unwrap();
+            }
+        }
+    }
+    let patterns: Vec<String> = patterns.iter().map(|p| format!("{}/{p}", root.display())).collect();
+    let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+    let found = source(&patterns, &[]).targets().unwrap().into_iter().map(|target| match target {
+        Ok(t) => {
+            format!("{} {} {}", t.part, t.file_stem, t.root.strip_prefix(root.to_str().unwrap()).unwrap())
+        }
+        Err(error) => format!("{:?}", error.kind()),
+    });
+    found.collect()
+}
+
+#[test]
+fn names_of_targets_are_those_of_v2() {
+    type Row = (&'static [&'static str], &'static [&'static str], &'static [&'static str]);
+    let table: &[Row] = &[
+        (&["var/www/site1/data/"], &["var/www/*/data/"], &["site1 site1 /var/www/site1/data"]),
+        (&["var/www/site1/data/"], &["var/www/*/data"], &["site1 site1 /var/www/site1/data"]),
+        (&["a/x/b/y"], &["a/*/b/*"], &["x/y x___y /a/x/b/y"]),
+        (&["var/log/syslog.log"], &["var/log/*.log"], &["syslog.log syslog.log /var/log/syslog.log"]),
+        (&["srv/data/"], &["srv/data"], &["data data /srv/data"]),
+        (&["srv/data/"], &["srv/data/"], &["data data /srv/data"]),
+        (&["srv/data/"], &["/srv//data//"], &["data data /srv/data"]),
+        // A trailing slash keeps directories; names with a dot in front are for patterns with one.
+        (&["s/d/", "s/f", "s/.h/"], &["s/*/"], &["d d /s/d"]),
+        (&["s/d/", "s/f", "s/.h/"], &["s/*"], &["d d /s/d", "f f /s/f"]),
+        (&["s/d/", "s/f", "s/.h/"], &["s/.*"], &[".h .h /s/.h"]),
+        (&["s/f"], &["s/f/"], &["NotFound"]),
+        // `**` is `*`.
+        (&["s/a/b/f"], &["s/**/f"], &["NotFound"]),
+        (&["s/a/f"], &["s/**/f"], &["a a /s/a/f"]),
+        // The order of the configuration; an empty glob among others.
+        (&["b/", "a/"], &["b", "no*", "a"], &["b b /b", "NotFound", "a a /a"]),
+        // Equal last components: two targets, told apart by their roots.
+        (&["x/data/", "y/data/"], &["x/data", "y/data"], &["data data /x/data", "data data /y/data"]),
+        // Overlapping targets are targets each.
+        (&["www/s/f"], &["www", "www/*", "www/s/f"], &["www www /www", "s s /www/s", "f f /www/s/f"]),
+        // The same by two names is made twice, as in v2; by one name, once.
+        (&["w/s/data/"], &["w/*/data", "w/s/data"], &["s s /w/s/data", "data data /w/s/data"]),
+        (&["w/s/"], &["w/*/", "w/s", "w/s/", "w//s", "w/[s]"], &["s s /w/s"]),
+        // Real names with glob characters, spaces and what an escape looks like.
+        (&["s/a[1] *?/"], &["s/a[[]1] *"], &["a[1] *? a[1] *? /s/a[1] *?"]),
+        (&["s/50%41/"], &["s/50*"], &["50%2541 50%2541 /s/50%2541"]),
+        (&["s/a___b/"], &["s/*"], &["a/b a___b /s/a___b"]),
+        // Safe after the mapping.
+        (&["s/___..___etc/"], &["s/*"], &["%/%2E%2E/etc ___..___etc /s/___..___etc"]),
+        (&["s/a\nb"], &["s/*"], &["a%0Ab a%0Ab /s/a%0Ab"]),
+        (&["s/RESTORE.md"], &["s/*"], &["RESTORE%2Emd RESTORE%2Emd /s/RESTORE.md"]),
+        (&["x/y/"], &["x/y/.."], &["%2E%2E %2E%2E /x"]),
+        (&["x/y/"], &["x/./y"], &["y y /x/y"]),
+    ];
+    for (paths, patterns, expected) in table {
+        assert_eq!(names_in(paths, patterns), *expected, "{patterns:?}");
+    }
+}
+
+#[test]
+fn a_target_reached_twice_under_one_name_is_saved_once_with_a_note() {
+    let (_dir, root) = sites();
+    let patterns = [format!("{root}/site*/"), format!("{root}/site1")];
+    let source = source(&[&patterns[0], &patterns[1]], &[]);
+    for _ in 0..2 {
+        let found = targets(&source);
+        assert_eq!(found.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["site1", "site2"]);
+        let (_, report) = dump(&source, &found[0]);
+        let note = &report.notes[0];
+        assert_eq!((note.kind, report.notes.len(), report.gaps()), (NoteKind::LeftOut, 1, 0));
+        assert_eq!(note.path, format!("{root}/site1"));
+        assert_eq!(note.reason, format!("is also what target `{root}/site1` leads to; saved once"));
+        assert_eq!(dump(&source, &found[1]).1.notes, []);
+    }
+}
+
+#[test]
+fn a_name_with_glob_characters_that_was_meant_literally_gets_a_hint() {
+    let (_dir, root) = fresh();
+    fs::create_dir(root.join("a[1]")).unwrap();
+    let list = source(&[&format!("{}/a[1]", root.display())], &[]).targets().unwrap();
+    let error = list[0].as_ref().unwrap_err();
+    let hint = "This very name exists: write `[*]`, `[?]` and `[[]` for `*`, `?` and `[` in names.";
+    assert_eq!((error.kind(), error.hint()), (ErrorKind::NotFound, Some(hint)));
 }
 
 #[test]
@@ -114,6 +206,30 @@ fn a_target_below_an_absolute_exclude_is_left_out() {
 
     let (sink, report) = dump(&source, &targets(&all)[0]);
     assert_eq!((sink.begun, report.counts[&NoteKind::LeftOut]), (0, 1));
+}
+
+#[test]
+fn excludes_that_leave_nothing_of_a_source_are_an_error() {
+    let (_dir, root) = sites();
+    let list = source(&[&format!("{root}/site*"), &root], &[&format!("{root}/")]).targets().unwrap();
+    let error = list[0].as_ref().unwrap_err();
+    assert_eq!((list.len(), error.kind()), (1, ErrorKind::NotFound));
+    let text = format!("nothing is left to save: the excludes cover all of target `{root}/site*`, `{root}`");
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn a_marker_in_the_target_itself_leaves_the_marker_alone_and_a_note() {
+    let (_dir, root) = sites();
+    fs::create_dir_all(format!("{root}/site1/.git/objects")).unwrap();
+    let mut spec = spec(&[&format!("{root}/site1")], &[]);
+    spec.exclude_if_present = vec![".git".to_owned()];
+    let source = FilesSource::new(spec).unwrap();
+    let (sink, report) = dump(&source, &targets(&source)[0]);
+    assert_eq!(sink.paths(), ["site1", "site1/.git"].map(|p| format!("{}/{p}", &root[1..])));
+    let left_out = |name: &str| (NoteKind::LeftOut, format!("{root}/{name}"));
+    let shown: Vec<_> = report.notes.iter().map(|n| (n.kind, n.path.clone())).collect();
+    assert_eq!(shown, [left_out("site1"), left_out("site1/.git")]);
 }
 
 #[test]

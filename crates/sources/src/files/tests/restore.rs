@@ -1,44 +1,16 @@
 //! GNU tar extracts the archive, and the tree equals the original.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::process::Command;
 
 use nxs_base::entry::{EntryKind, path_order};
-use rustix::fs::{CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, mknodat, utimensat};
+use rustix::fs::{FileType, Mode, mknodat};
 
 use super::*;
 
 const KIB: usize = 1 << 10;
-
-fn noise(length: usize, seed: u32) -> Vec<u8> {
-    let mut x = seed | 1;
-    (0..length)
-        .map(|_| {
-            x ^= x << 13;
-            x ^= x >> 17;
-            x ^= x << 5;
-            x as u8
-        })
-        .collect()
-}
-
-fn set_mtime(path: &Path, sec: i64, nsec: u32) {
-    let time = Timespec { tv_sec: sec, tv_nsec: nsec.into() };
-    let times = Timestamps { last_access: time, last_modification: time };
-    utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-fn set_xattr(path: &Path, name: &str, value: &[u8]) {
-    lsetxattr(path, name, value, XattrFlags::empty()).unwrap();
-}
 
 /// One of everything, below `root`.
 fn build(root: &Path) {
@@ -56,10 +28,10 @@ fn build(root: &Path) {
         ("a.b/x", 10),
         ("a-b/x", 11),
     ] {
-        fs::write(root.join(name), noise(size, size as u32)).unwrap();
+        fs::write(root.join(name), noise(size, size as u64)).unwrap();
     }
     for i in 0..300 {
-        fs::write(root.join(format!("many/{i:03}")), noise(i * 40, i as u32)).unwrap();
+        fs::write(root.join(format!("many/{i:03}")), noise(i * 40, i as u64)).unwrap();
     }
     fs::write(root.join(as_path(b"caf\xe9\n\"'\\ $")), "odd").unwrap();
     let long = format!("{}/{}", "d".repeat(200), "e".repeat(200));
@@ -94,6 +66,7 @@ fn build(root: &Path) {
     if is_root() {
         set_xattr(&root.join("a/above"), "trusted.t", b"\0\xff");
         set_xattr(&root.join("link"), "trusted.t", b"of a link");
+        set_xattr(&root.join("a/above"), "security.NTACL", b"\x04\0\x04");
         let net_raw = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         set_xattr(&root.join("a/deep/big"), "security.capability", &net_raw);
         mknodat(
@@ -120,115 +93,19 @@ fn build(root: &Path) {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    mode: u32,
-    owner: (u32, u32),
-    mtime: (i64, i64),
-    device: u64,
-    nlink: u64,
-    first_name: Option<String>,
-    link: Option<PathBuf>,
-    content: Vec<u8>,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    has_holes: bool,
-}
-
-fn look(root: &Path) -> BTreeMap<String, Seen> {
-    let mut seen = BTreeMap::new();
-    let mut first_names = BTreeMap::new();
-    look_at(root, root, &mut first_names, &mut seen);
-    seen
-}
-
-fn look_at(root: &Path, path: &Path, firsts: &mut BTreeMap<u64, String>, seen: &mut BTreeMap<String, Seen>) {
-    let meta = fs::symlink_metadata(path).unwrap();
-    let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().escape_ascii().to_string();
-    let first_name = (!meta.is_dir() && meta.nlink() > 1)
-        .then(|| firsts.entry(meta.ino()).or_insert_with(|| name.clone()).clone());
-    seen.insert(
-        name,
-        Seen {
-            mode: meta.mode(),
-            owner: (meta.uid(), meta.gid()),
-            mtime: (meta.mtime(), meta.mtime_nsec()),
-            device: meta.rdev(),
-            nlink: meta.nlink(),
-            first_name,
-            link: fs::read_link(path).ok(),
-            content: if meta.is_file() { fs::read(path).unwrap() } else { Vec::new() },
-            xattrs: nxs_sys::xattr::of_path(path).unwrap(),
-            has_holes: meta.is_file() && meta.size() > meta.blocks() * 512,
-        },
-    );
-    if meta.is_dir() {
-        let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).collect();
-        names.sort();
-        names.iter().for_each(|p| look_at(root, p, firsts, seen));
-    }
-}
-
-fn untar(archive: &[u8]) -> tempfile::TempDir {
-    let place = tempfile::tempdir().unwrap();
-    let file = place.path().join("archive.tar");
-    let into = place.path().join("out");
-    fs::write(&file, archive).unwrap();
-    fs::create_dir(&into).unwrap();
-    let output = Command::new("tar")
-        .args([
-            "--xattrs",
-            "--xattrs-include=*",
-            "--acls",
-            "--numeric-owner",
-            "--warning=no-timestamp",
-            "-xpf",
-        ])
-        .arg(&file)
-        .arg("-C")
-        .arg(&into)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && text.is_empty(), "{text}");
-    place
-}
-
-fn assert_same(left: &BTreeMap<String, Seen>, right: &BTreeMap<String, Seen>) {
-    assert_eq!(left.keys().collect::<Vec<_>>(), right.keys().collect::<Vec<_>>());
-    for (name, one) in left {
-        let other = &right[name];
-        assert!(one.content == other.content, "content of `{name}`");
-        assert_eq!(
-            Seen { content: vec![], ..copy(one) },
-            Seen { content: vec![], ..copy(other) },
-            "`{name}`"
-        );
-    }
-}
-
-fn copy(seen: &Seen) -> Seen {
-    Seen {
-        first_name: seen.first_name.clone(),
-        link: seen.link.clone(),
-        content: vec![],
-        xattrs: seen.xattrs.clone(),
-        ..*seen
-    }
-}
-
 #[test]
 fn gnu_tar_extracts_the_tree_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().canonicalize().unwrap().join("tree");
     build(&root);
-    let before = look(&root);
+    let before = Snapshot::take(&root);
     let (sink, report) = dump_path(&root, &[]);
     assert_eq!(report.notes, []);
-    assert_eq!(report.files + report.dirs, before.len() as u64);
+    assert_eq!(report.files + report.dirs, before.nodes.len() as u64);
     // Holes take no room in the archive.
     assert!(sink.bytes.len() < 9 << 20, "{} bytes", sink.bytes.len());
     let place = untar(&sink.bytes);
-    assert_same(&before, &look(&extracted(&place.path().join("out"), &root)));
+    before.assert_same(&Snapshot::take(&unpacked(&place, &root)), "what GNU tar unpacked");
 }
 
 #[test]
