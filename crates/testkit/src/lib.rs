@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod flaky;
 pub mod golden;
+pub mod history;
 pub mod memory;
 pub mod rng;
 pub mod snapshot;

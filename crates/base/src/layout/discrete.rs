@@ -89,7 +89,13 @@ impl ArchiveName {
 }
 
 /// The last component of a key.
-pub(super) fn file_name(stem: &str, at: DateTime, with_seconds: bool, extension: &str, suffix: Suffix) -> String {
+pub(super) fn file_name(
+    stem: &str,
+    at: DateTime,
+    with_seconds: bool,
+    extension: &str,
+    suffix: Suffix,
+) -> String {
     let age = if suffix.encrypted { ".age" } else { "" };
     let compression = suffix.compression.text();
     format!("{stem}_{}.{extension}{compression}{age}", stamp(at, with_seconds))

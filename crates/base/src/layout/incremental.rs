@@ -234,7 +234,8 @@ mod tests {
     fn shown(text: &str) -> String {
         let key = ObjectKey::new(text).unwrap();
         let Some(Parsed { name, role }) = parse(&key) else {
-            return parse_state(&key).map_or("-".into(), |(part, place)| format!("state|{part}|{}", place.dir()));
+            return parse_state(&key)
+                .map_or("-".into(), |(part, place)| format!("state|{part}|{}", place.dir()));
         };
         if role == Role::Archive {
             assert_eq!(build(&name).unwrap(), key);

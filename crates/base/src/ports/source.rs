@@ -147,6 +147,17 @@ impl DumpReport {
     }
 }
 
+/// The state that an increment is the difference to: entries in the order of [`crate::entry::path_order`]. A further
+/// name of a file has the kind of a hard link. Entries of v2's archives have no inode and no `ctime`.
+pub type Baseline = Box<dyn Iterator<Item = Result<IndexEntry>> + Send>;
+
+/// One of the archives that one walk makes.
+pub struct Lane<'a> {
+    /// None for a full.
+    pub baseline: Option<Baseline>,
+    pub sink: &'a mut dyn Sink,
+}
+
 /// What a job saves: one entry of `sources`.
 pub trait Source: Send {
     /// Expands to targets, in configuration order. A pattern without a match is an `Err` in the list.
@@ -157,4 +168,16 @@ pub trait Source: Send {
 
     /// Saves the target. What single entries suffered is in the report; `Err` means that the artefact is torn.
     fn dump(&self, target: &Target, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport>;
+
+    /// Saves what differs from the baseline of each lane, looking at the target once. One report per lane, in order.
+    /// [`ErrorKind::Unsupported`] for sources without increments.
+    fn dump_since(
+        &self,
+        target: &Target,
+        lanes: &mut [Lane<'_>],
+        cancel: &Cancel,
+    ) -> Result<Vec<Result<DumpReport>>> {
+        let _ = (lanes, cancel);
+        Err(Error::new(ErrorKind::Unsupported, format!("`{}` cannot be saved as an increment", target.name)))
+    }
 }

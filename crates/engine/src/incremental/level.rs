@@ -100,9 +100,7 @@ pub fn next_step(date: Date, chain: &[Link], is_usable: &mut dyn FnMut(&Link) ->
         Some(decade) => {
             Step { level: Level::Day, place: decade_place, links: Vec::new(), parent: Some(decade.id) }
         }
-        None => {
-            Step { level: Level::Decade, place: decade_place, links: Vec::new(), parent: Some(month.id) }
-        }
+        None => Step { level: Level::Decade, place: decade_place, links: Vec::new(), parent: Some(month.id) },
     }
 }
 
@@ -198,9 +196,8 @@ mod tests {
     #[test]
     fn what_cannot_be_a_parent_is_passed_over() {
         let (chain, _) = history(&[date(2026, 3, 5), date(2026, 4, 1), date(2026, 4, 11), date(2026, 4, 12)]);
-        let step_without = |lost: &[u128]| {
-            shown(&next_step(date(2026, 4, 13), &chain, &mut |l| !lost.contains(&l.id.0)))
-        };
+        let step_without =
+            |lost: &[u128]| shown(&next_step(date(2026, 4, 13), &chain, &mut |l| !lost.contains(&l.id.0)));
         assert_eq!(step_without(&[]), "day 2026/month_04/daily/day_11 <3");
         assert_eq!(step_without(&[3]), "decade 2026/month_04/daily/day_11 <2");
         assert_eq!(step_without(&[2]), "month 2026/month_04/monthly +2026/month_04/daily/day_11 <1");

@@ -70,7 +70,8 @@ mod tests {
     }
 
     fn months_of(chain: &[Link]) -> Vec<String> {
-        let months: BTreeSet<_> = chain.iter().filter_map(|l| l.place.month().map(|m| (l.place.year(), m))).collect();
+        let months: BTreeSet<_> =
+            chain.iter().filter_map(|l| l.place.month().map(|m| (l.place.year(), m))).collect();
         months.into_iter().map(|(y, m)| format!("{y}-{m:02}")).collect()
     }
 

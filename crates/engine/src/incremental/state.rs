@@ -42,9 +42,9 @@ impl<I: Iterator<Item = Result<IndexEntry>>> State<I> {
             let mut first: Option<usize> = None;
             for (level, (head, _)) in self.streams.iter().enumerate() {
                 let Some(head) = head else { continue };
-                let is_first = first.and_then(|f| self.streams[f].0.as_ref()).is_none_or(|known| {
-                    path_order(&head.path, &known.path) == Ordering::Less
-                });
+                let is_first = first
+                    .and_then(|f| self.streams[f].0.as_ref())
+                    .is_none_or(|known| path_order(&head.path, &known.path) == Ordering::Less);
                 if is_first {
                     first = Some(level);
                 }

@@ -71,8 +71,9 @@ pub fn open(lanes: usize, pool_bytes: usize) -> (FanOut, Vec<LaneReader>) {
         end: End::Open,
     };
     let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), pool_bytes });
-    let readers =
-        (0..lanes).map(|lane| LaneReader { shared: Arc::clone(&shared), lane, block: None, pos: 0 }).collect();
+    let readers = (0..lanes)
+        .map(|lane| LaneReader { shared: Arc::clone(&shared), lane, block: None, pos: 0 })
+        .collect();
     (FanOut { shared }, readers)
 }
 

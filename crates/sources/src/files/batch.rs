@@ -36,6 +36,10 @@ pub(crate) enum Work {
     Loaded { data: Range<usize>, state: EntryState },
     /// To be read while it is written.
     Stream,
+    /// A directory with its listing in GNU's form.
+    Listing { dumpdir: Vec<u8> },
+    /// Gone since the parent's state: a line of the index alone.
+    Removed,
     /// Not to be saved, and why.
     Lost { kind: NoteKind, reason: String },
 }
@@ -129,7 +133,7 @@ impl Batch {
                 }
                 Work::FurtherName if item.meta.kind == EntryKind::File => {}
                 // The first name of what is no file may be missing: then this one takes its place.
-                Work::HeaderOnly | Work::FurtherName => {
+                Work::HeaderOnly | Work::Listing { .. } | Work::FurtherName => {
                     if item.meta.kind == EntryKind::Symlink && item.link.is_empty() {
                         match opener.read_link(below) {
                             Ok(link) => add_link(&mut self.names, item, &link),
@@ -142,7 +146,7 @@ impl Batch {
                     let below = below_root(&self.names[item.path.clone()], root_bytes);
                     read_xattrs_by_path(item, opener, below);
                 }
-                Work::Loaded { .. } | Work::Stream | Work::Lost { .. } => {}
+                Work::Loaded { .. } | Work::Stream | Work::Removed | Work::Lost { .. } => {}
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use nxs_archive::tar::{self, Extent, Member, acl};
-use nxs_base::entry::{EntryKind, EntryState, IndexEntry, Meta};
+use nxs_base::entry::{EntryKind, EntryState, FileTime, IndexEntry, Meta};
 use nxs_base::ports::source::{Cancel, DumpReport, NoteKind, Sink};
 use nxs_base::{Error, Result};
 use nxs_sys::fsx;
@@ -41,6 +41,8 @@ pub(crate) struct Emitter<'a, O> {
     line: IndexEntry,
     /// First names of what has several, by device and inode.
     first_names: HashMap<(u64, u64), Vec<u8>>,
+    /// What changed since then may change again without a trace: the next increment saves it anew.
+    racy_since: Option<FileTime>,
     report: DumpReport,
 }
 
@@ -52,6 +54,7 @@ struct Head<'a> {
     xattrs: &'a mut Xattrs,
     extents: Option<&'a [Extent]>,
     state: EntryState,
+    dumpdir: Option<&'a [u8]>,
 }
 
 impl<'a, O: OpenFiles> Emitter<'a, O> {
@@ -74,8 +77,15 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
             block: Vec::new(),
             line: IndexEntry::default(),
             first_names: HashMap::new(),
+            racy_since: None,
             report: DumpReport::default(),
         }
+    }
+
+    /// Marks entries that changed since `moment` (by the clock of their file system) as racy, for the sake of later
+    /// increments.
+    pub(crate) fn racy_since(self, moment: Option<FileTime>) -> Self {
+        Self { racy_since: moment, ..self }
     }
 
     /// Writes all entries of a batch.
@@ -107,15 +117,29 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
             }
             Work::Loaded { data, state } => {
                 match state {
-                    EntryState::Sound => {}
+                    EntryState::Sound | EntryState::Removed => {}
                     EntryState::Racy => self.note(NoteKind::Racy, path, "changed while it was read"),
                     EntryState::Gap => self.note(NoteKind::Gap, path, "became shorter while it was read"),
                 }
                 let meta = item.meta;
-                let head = Head { path, link, meta, xattrs: &mut item.xattrs, extents: None, state: *state };
+                let head = Head {
+                    path,
+                    link,
+                    meta,
+                    xattrs: &mut item.xattrs,
+                    extents: None,
+                    state: *state,
+                    dumpdir: None,
+                };
                 self.loaded(head, batch.data(data))
             }
             Work::HeaderOnly => self.without_content(path, link, item),
+            Work::Listing { .. } => self.listing(path, item),
+            Work::Removed => self.sink.entry(&IndexEntry {
+                path: path.to_vec(),
+                state: EntryState::Removed,
+                ..IndexEntry::default()
+            }),
             Work::FurtherName => match self.first_names.remove_entry(&(item.meta.dev, item.meta.ino)) {
                 Some((id, first)) => {
                     let result = self.further_name(path, &first, item);
@@ -131,13 +155,19 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
 
     fn without_content(&mut self, path: &[u8], link: &[u8], item: &mut Item) -> Result<()> {
         let (meta, xattrs, state) = (item.meta, &mut item.xattrs, EntryState::Sound);
-        self.loaded(Head { path, link, meta, xattrs, extents: None, state }, &[])
+        self.loaded(Head { path, link, meta, xattrs, extents: None, state, dumpdir: None }, &[])
+    }
+
+    fn listing(&mut self, path: &[u8], item: &mut Item) -> Result<()> {
+        let Work::Listing { dumpdir } = &item.work else { return Ok(()) };
+        let (meta, xattrs, state) = (item.meta, &mut item.xattrs, EntryState::Sound);
+        self.loaded(Head { path, link: &[], meta, xattrs, extents: None, state, dumpdir: Some(dumpdir) }, &[])
     }
 
     fn further_name(&mut self, path: &[u8], first: &[u8], item: &mut Item) -> Result<()> {
         let meta = Meta { kind: EntryKind::HardLink, size_bytes: 0, ..item.meta };
         let (xattrs, state) = (&mut item.xattrs, EntryState::Sound);
-        self.loaded(Head { path, link: first, meta, xattrs, extents: None, state }, &[])
+        self.loaded(Head { path, link: first, meta, xattrs, extents: None, state, dumpdir: None }, &[])
     }
 
     /// Writes a member whose content is at hand.
@@ -178,6 +208,7 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
             xattrs: &mut item.xattrs,
             extents: extents.as_deref(),
             state: EntryState::Sound,
+            dumpdir: None,
         };
         let Some(start) = self.begin(head)? else { return Ok(()) };
         let mut damage = None;
@@ -253,7 +284,7 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
             acl_default: default.as_deref(),
             sparse: head.extents,
             state: head.state,
-            dumpdir: None,
+            dumpdir: head.dumpdir,
         };
         let has_attributes = !member.xattrs.is_empty() || access.is_some() || default.is_some();
         let plan = match tar::header(&mut self.header, &member) {
@@ -291,6 +322,10 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
         debug_assert_eq!(self.offset, begun.content_end, "content of `{}`", fsx::show(&self.line.path));
         self.write_zeros(begun.padding as u64)?;
         self.line.stored_bytes = self.offset - self.line.offset;
+        if self.line.state == EntryState::Sound && self.racy_since.is_some_and(|r| self.line.meta.ctime >= r)
+        {
+            self.line.state = EntryState::Racy;
+        }
         self.sink.entry(&self.line)
     }
 

@@ -5,9 +5,11 @@
 //! about 1 MiB and one block. Formats are `nxs_archive::tar`'s, names of targets `nxs_base::naming`'s.
 
 mod batch;
+mod difference;
 mod emit;
 mod exclude;
 mod glob;
+mod increment;
 mod open;
 mod queue;
 mod root_text;
@@ -18,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nxs_base::entry::{EntryKind, Meta};
 use nxs_base::naming;
-use nxs_base::ports::source::{Artefact, Cancel, DumpReport, NoteKind, Sink, Source, Target};
+use nxs_base::ports::source::{Artefact, Cancel, DumpReport, Lane, NoteKind, Sink, Source, Target};
 use nxs_base::spec::FilesSource as FilesSpec;
 use nxs_base::{Error, ErrorKind, Result};
 use nxs_sys::fsx;
@@ -42,13 +44,21 @@ pub struct FilesSource {
     users: Users,
     /// Roots that a later pattern led to again under the same name, and that pattern.
     repeats: Mutex<Vec<(String, String)>>,
+    /// Off in simulations, where months pass within seconds of the file system's clock.
+    is_racy_rule_on: bool,
 }
 
 impl FilesSource {
     /// Fails with [`ErrorKind::Invalid`] on excludes that cannot be read. Touches no file.
     pub fn new(spec: FilesSpec) -> Result<Self> {
         let excludes = Arc::new(Excludes::new(&spec.excludes)?);
-        Ok(Self { spec, excludes, users: Users::new(), repeats: Mutex::default() })
+        Ok(Self { spec, excludes, users: Users::new(), repeats: Mutex::default(), is_racy_rule_on: true })
+    }
+
+    /// For simulations that know that nothing changes while a run looks: what changed in the last two seconds is not
+    /// saved once more by the next increment.
+    pub fn without_racy_rule(self) -> Self {
+        Self { is_racy_rule_on: false, ..self }
     }
 
     fn add_targets(&self, pattern: &str, targets: &mut Vec<Result<Target>>) -> Result<()> {
@@ -130,6 +140,17 @@ impl Source for FilesSource {
             report.note(NoteKind::LeftOut, root.clone(), reason);
         }
         Ok(report)
+    }
+
+    /// As [`Self::dump`], against the state of each lane. Two archives with different parents come from one walk;
+    /// what both of them save is read for each.
+    fn dump_since(
+        &self,
+        target: &Target,
+        lanes: &mut [Lane<'_>],
+        cancel: &Cancel,
+    ) -> Result<Vec<Result<DumpReport>>> {
+        self.save_since(target, lanes, cancel)
     }
 }
 

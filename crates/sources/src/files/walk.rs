@@ -12,6 +12,7 @@ use nxs_sys::fsx::{self, as_path};
 use nxs_sys::walk::{Filter, Options, SOCKET, WalkItem, Walker};
 
 use super::batch::{Batch, Work};
+use super::difference::{Change, Differ, Found, Seeing, Seen};
 use super::exclude::Excludes;
 use super::queue::Feed;
 
@@ -31,13 +32,44 @@ impl Walk<'_> {
     /// Pushes all entries in order; ends early when nobody takes them any more or when cancelled. Fails if the root
     /// is gone or another.
     pub(crate) fn run(&self, feed: Feed<Batch>, cancel: &Cancel) -> Result<()> {
+        let mut filler = Filler::new(feed, self.member);
+        let is_over = self.each(cancel, |item| Ok(filler.add(item)))?;
+        if is_over {
+            filler.finish();
+        }
+        Ok(())
+    }
+
+    /// Compares all entries with the baselines. Fails as [`Self::run`], and on errors of a baseline.
+    pub(crate) fn compare(&self, differs: &mut [Differ], cancel: &Cancel) -> Result<()> {
+        let mut path = Vec::new();
+        self.each(cancel, |item| {
+            join(&mut path, self.member, &item.path);
+            let meta = item.meta;
+            let (state, note) = match look(&path, item) {
+                Look::Nothing => return Ok(true),
+                Look::Lost { kind, reason, is_there } => {
+                    (if is_there { Seeing::Unknown } else { Seeing::Absent }, Some((kind, reason)))
+                }
+                Look::Unlisted { note } => (Seeing::Unlisted, Some(note)),
+                Look::Whole { note } => (Seeing::Whole, note),
+            };
+            for differ in &mut *differs {
+                differ.add(Seen { path: &path, meta, note: note.clone(), state })?;
+            }
+            Ok(true)
+        })?;
+        Ok(())
+    }
+
+    /// Calls `take` with all entries, until it answers false; whether all came.
+    fn each(&self, cancel: &Cancel, mut take: impl FnMut(WalkItem) -> Result<bool>) -> Result<bool> {
         let options = Options {
             one_file_system: self.spec.one_file_system,
             exclude_caches: self.spec.exclude_caches,
             exclude_if_present: self.spec.exclude_if_present.iter().map(|n| n.clone().into_bytes()).collect(),
             ..Options::default()
         };
-        let mut filler = Filler::new(feed, self.member);
         for item in Walker::start(as_path(self.root), options, self.filter()) {
             cancel.check()?;
             if item.path.is_empty() && item.meta.ino != self.root_ino {
@@ -45,12 +77,11 @@ impl Walk<'_> {
                     format!("the target `{}` was replaced when it was to be read", fsx::show(self.root));
                 return Err(item.error.unwrap_or_else(|| Error::new(ErrorKind::NotFound, text)));
             }
-            if !filler.add(item) {
-                return Ok(());
+            if !take(item)? {
+                return Ok(false);
             }
         }
-        filler.finish();
-        Ok(())
+        Ok(true)
     }
 
     fn filter(&self) -> Arc<Filter> {
@@ -67,6 +98,57 @@ impl Walk<'_> {
             })
         })
     }
+}
+
+/// What the walk says of an entry.
+enum Look {
+    /// The root of the file system has no name that a member could have.
+    Nothing,
+    /// Not to be saved; `is_there` says that something is.
+    Lost {
+        kind: NoteKind,
+        reason: String,
+        is_there: bool,
+    },
+    /// A directory that could not be listed (whole). It is saved as such.
+    Unlisted {
+        note: (NoteKind, String),
+    },
+    Whole {
+        note: Option<(NoteKind, String)>,
+    },
+}
+
+fn look(path: &[u8], item: WalkItem) -> Look {
+    if item.left_out == Some(SOCKET) {
+        return Look::Lost { kind: NoteKind::Socket, reason: "is a socket".to_owned(), is_there: false };
+    }
+    if let Some(error) = item.error {
+        let is_gone = error.kind() == ErrorKind::NotFound;
+        let kind = if is_gone { NoteKind::Vanished } else { NoteKind::Unreadable };
+        // Without metadata there is nothing to save.
+        if item.meta.kind == EntryKind::Dir && item.meta.ino != 0 && !is_gone && !path.is_empty() {
+            return Look::Unlisted { note: (kind, error.chain()) };
+        }
+        return Look::Lost { kind, reason: error.chain(), is_there: !is_gone };
+    }
+    let left_out = item.left_out.map(|why| (NoteKind::LeftOut, format!("content left out: {why}")));
+    match left_out {
+        Some((kind, reason)) if path.is_empty() => Look::Lost { kind, reason, is_there: false },
+        None if path.is_empty() => Look::Nothing,
+        note => Look::Whole { note },
+    }
+}
+
+/// Pushes all changes in order; ends early when nobody takes them any more.
+pub(crate) fn feed_changes(changes: Vec<Change>, feed: Feed<Batch>) {
+    let mut filler = Filler::new(feed, &[]);
+    for change in changes {
+        if !filler.add_change(change) {
+            return;
+        }
+    }
+    filler.finish();
 }
 
 /// Makes `path` the member path of what is `below` the root `member`.
@@ -98,28 +180,34 @@ impl<'a> Filler<'a> {
     /// False when nobody takes batches any more.
     fn add(&mut self, item: WalkItem) -> bool {
         join(&mut self.path, self.member, &item.path);
-        let mut note = None;
-        let work = if item.left_out == Some(SOCKET) {
-            Work::Lost { kind: NoteKind::Socket, reason: "is a socket".to_owned() }
-        } else if let Some(error) = item.error {
-            let is_gone = error.kind() == ErrorKind::NotFound;
-            let kind = if is_gone { NoteKind::Vanished } else { NoteKind::Unreadable };
-            // A directory that cannot be listed is saved as such; without metadata there is nothing to save.
-            if item.meta.kind == EntryKind::Dir && item.meta.ino != 0 && !is_gone && !self.path.is_empty() {
-                note = Some((kind, error.chain()));
-                Work::HeaderOnly
-            } else {
-                Work::Lost { kind, reason: error.chain() }
-            }
-        } else if self.path.is_empty() {
-            // The root of the file system has no name that a member could have.
-            let Some(why) = item.left_out else { return true };
-            Work::Lost { kind: NoteKind::LeftOut, reason: format!("content left out: {why}") }
-        } else {
-            note = item.left_out.map(|why| (NoteKind::LeftOut, format!("content left out: {why}")));
-            self.work_of(&item.meta)
+        let meta = item.meta;
+        let (work, note) = match look(&self.path, item) {
+            Look::Nothing => return true,
+            Look::Lost { kind, reason, .. } => (Work::Lost { kind, reason }, None),
+            Look::Unlisted { note } => (Work::HeaderOnly, Some(note)),
+            Look::Whole { note } => (self.work_of(&meta), note),
         };
-        self.batch.push(&self.path, &[], item.meta, work, note);
+        self.push(meta, work, note)
+    }
+
+    /// Adds a change. False when nobody takes batches any more.
+    fn add_change(&mut self, change: Change) -> bool {
+        self.path = change.path;
+        let (work, note) = match change.found {
+            Found::Removed => (Work::Removed, change.note),
+            Found::Lost => match change.note {
+                Some((kind, reason)) => (Work::Lost { kind, reason }, None),
+                None => return true,
+            },
+            Found::Dir { dumpdir: Some(dumpdir) } => (Work::Listing { dumpdir }, change.note),
+            Found::Dir { dumpdir: None } => (Work::HeaderOnly, change.note),
+            Found::Entry => (self.work_of(&change.meta), change.note),
+        };
+        self.push(change.meta, work, note)
+    }
+
+    fn push(&mut self, meta: Meta, work: Work, note: Option<(NoteKind, String)>) -> bool {
+        self.batch.push(&self.path, &[], meta, work, note);
         if !self.batch.is_full() {
             return true;
         }

@@ -1,6 +1,7 @@
 //! The files source through its port: what GNU tar makes of its archives, what the report and the index say.
 
 mod damage;
+mod increments;
 mod live;
 mod mounts;
 mod names;

@@ -1,0 +1,421 @@
+//! What changed in a tree since a baseline: the walk merge-joined with the entries of the parent's state, both in
+//! path order.
+//!
+//! The whole difference is found before anything of it is emitted, because a group of hard links is saved whole as
+//! soon as one of its names is saved. Memory: one change each for what is to be saved, for every name of files with
+//! several names, and for the directories on the way; nothing for what did not change. Reading and writing of what
+//! changed are `super::batch`'s and `super::emit`'s.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::iter::Peekable;
+
+use nxs_base::Result;
+use nxs_base::entry::{EntryKind, EntryState, FileTime, IndexEntry, Meta, path_order};
+use nxs_base::ports::source::{Baseline, NoteKind};
+
+/// One name in the listing of a directory, in GNU's form.
+const IS_DIR: u8 = b'D';
+const IN_ARCHIVE: u8 = b'Y';
+const NOT_IN_ARCHIVE: u8 = b'N';
+
+/// How much modification times from v2's archives may differ: they went through a float.
+const FLOAT_SLACK_NANOS: i128 = 2_000;
+
+/// Share of entries that differ by inode alone from which on inodes are not trusted: a tree that was copied or
+/// mounted anew.
+const INODE_ONLY_PERCENT: u64 = 90;
+
+/// Why something is saved; the weakest reason first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    /// Nothing yet: kept because it may have to be saved for the sake of another name.
+    None,
+    /// Only its inode is another.
+    Inode,
+    /// Owner, mode, attributes or links (ctime).
+    Metadata,
+    Content,
+}
+
+/// What there is at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// To be saved as it is.
+    Entry,
+    /// A directory with its listing; none if it could not be listed whole.
+    Dir { dumpdir: Option<Vec<u8>> },
+    /// Gone, or left out by now.
+    Removed,
+    /// Nothing to save, only to be told.
+    Lost,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// Member path.
+    pub(crate) path: Vec<u8>,
+    pub(crate) meta: Meta,
+    pub(crate) found: Found,
+    pub(crate) note: Option<(NoteKind, String)>,
+    reason: Reason,
+}
+
+/// The difference, in path order.
+#[derive(Debug, Default)]
+pub(crate) struct Difference {
+    pub(crate) changes: Vec<Change>,
+    /// Entries of the walk.
+    pub(crate) seen: u64,
+    /// Regular files that are saved whole for a change of metadata alone.
+    pub(crate) metadata_only: u64,
+    /// Inodes were left out of the comparison.
+    pub(crate) ignored_inodes: bool,
+}
+
+/// A directory whose content is passing by.
+struct Open {
+    path_len: usize,
+    /// Its change.
+    slot: usize,
+    reason: Reason,
+    /// Of the group names in it, which keep its listing.
+    has_groups: bool,
+}
+
+/// A name of a file that has several.
+struct Name {
+    /// The change of the name.
+    slot: usize,
+    /// The change of its directory.
+    dir: Option<usize>,
+}
+
+#[derive(Default)]
+struct Group {
+    reason: Option<Reason>,
+    names: Vec<Name>,
+}
+
+/// Finds the difference to one baseline.
+pub(crate) struct Differ {
+    baseline: Peekable<Baseline>,
+    changes: Vec<Change>,
+    /// Directories from the root to where the walk is; `path` is that of the last one.
+    open: Vec<Open>,
+    path: Vec<u8>,
+    groups: HashMap<(u64, u64), Group>,
+    /// Entries of this directory are left as the baseline has them: it could not be listed.
+    opaque: Option<Vec<u8>>,
+    seen: u64,
+    compared: u64,
+    inode_only: u64,
+}
+
+/// What the walk says of one entry.
+pub(crate) struct Seen<'a> {
+    /// Member path.
+    pub(crate) path: &'a [u8],
+    pub(crate) meta: Meta,
+    /// To be told of it.
+    pub(crate) note: Option<(NoteKind, String)>,
+    pub(crate) state: Seeing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seeing {
+    /// Can be saved.
+    Whole,
+    /// A directory that could not be listed (whole).
+    Unlisted,
+    /// Is there, but nothing is known of it.
+    Unknown,
+    /// Is not to be saved: a socket, or gone by now.
+    Absent,
+}
+
+impl Differ {
+    pub(crate) fn new(baseline: Baseline) -> Self {
+        Self {
+            baseline: baseline.peekable(),
+            changes: Vec::new(),
+            open: Vec::new(),
+            path: Vec::new(),
+            groups: HashMap::new(),
+            opaque: None,
+            seen: 0,
+            compared: 0,
+            inode_only: 0,
+        }
+    }
+
+    /// Takes the next entry of the walk. Fails on errors of the baseline only.
+    pub(crate) fn add(&mut self, seen: Seen<'_>) -> Result<()> {
+        self.seen += 1;
+        let base = self.catch_up(Some(seen.path))?;
+        self.close_to(seen.path);
+        match seen.state {
+            Seeing::Absent => {
+                if base.is_some() {
+                    self.removed(seen.path.to_vec());
+                }
+                self.lost(seen);
+            }
+            Seeing::Unknown => {
+                // Tried again by the next run, because the baseline's entry stays what it is.
+                self.list(seen.path, NOT_IN_ARCHIVE);
+                self.leave(seen.path);
+                self.lost(seen);
+            }
+            Seeing::Whole | Seeing::Unlisted => self.present(seen, base.as_ref()),
+        }
+        Ok(())
+    }
+
+    /// The entries of the baseline before `path` are gone; the one of `path` itself is returned.
+    fn catch_up(&mut self, path: Option<&[u8]>) -> Result<Option<IndexEntry>> {
+        loop {
+            let order = match (self.baseline.peek(), path) {
+                (None, _) => return Ok(None),
+                (Some(Err(_)), _) | (Some(Ok(_)), None) => Ordering::Less,
+                (Some(Ok(base)), Some(path)) => path_order(&base.path, path),
+            };
+            if order == Ordering::Greater {
+                return Ok(None);
+            }
+            let Some(base) = self.baseline.next().transpose()? else { return Ok(None) };
+            if order == Ordering::Equal {
+                return Ok(Some(base));
+            }
+            if self.opaque.as_ref().is_some_and(|opaque| is_below(&base.path, opaque)) {
+                continue;
+            }
+            self.close_to(&base.path);
+            self.removed(base.path);
+        }
+    }
+
+    /// Keeps what the baseline has below `path`.
+    fn leave(&mut self, path: &[u8]) {
+        if !self.opaque.as_ref().is_some_and(|opaque| is_below(path, opaque)) {
+            self.opaque = Some(path.to_vec());
+        }
+    }
+
+    /// Leaves the directories that `path` is not in.
+    fn close_to(&mut self, path: &[u8]) {
+        while let Some(open) = self.open.last() {
+            let dir = &self.path[..open.path_len];
+            if is_below(path, dir) {
+                break;
+            }
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        let Some(open) = self.open.pop() else { return };
+        self.path.truncate(self.open.last().map_or(0, |o| o.path_len));
+        let is_last = open.slot + 1 == self.changes.len();
+        let change = &mut self.changes[open.slot];
+        change.reason = change.reason.max(open.reason);
+        if change.reason > Reason::None || change.note.is_some() || open.has_groups {
+            return;
+        }
+        if is_last {
+            self.changes.pop();
+        } else {
+            change.found = Found::Dir { dumpdir: None };
+            change.path = Vec::new();
+        }
+    }
+
+    /// The open directory that `path` lies directly in.
+    fn parent(&mut self, path: &[u8]) -> Option<&mut Open> {
+        let dir_len = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
+        self.open.last_mut().filter(|open| open.path_len == dir_len)
+    }
+
+    fn touch_parent(&mut self, path: &[u8], reason: Reason) {
+        if let Some(open) = self.parent(path) {
+            open.reason = open.reason.max(reason);
+        }
+    }
+
+    /// Adds the name to the listing of its directory.
+    fn list(&mut self, path: &[u8], mark: u8) {
+        let Some(slot) = self.parent(path).map(|open| open.slot) else { return };
+        let name = path.rsplit(|b| *b == b'/').next().unwrap_or(path);
+        if let Found::Dir { dumpdir: Some(dumpdir) } = &mut self.changes[slot].found {
+            dumpdir.push(mark);
+            dumpdir.extend_from_slice(name);
+            dumpdir.push(0);
+        }
+    }
+
+    fn removed(&mut self, path: Vec<u8>) {
+        self.touch_parent(&path, Reason::Content);
+        let meta = Meta::default();
+        self.changes.push(Change { path, meta, found: Found::Removed, note: None, reason: Reason::Content });
+    }
+
+    fn lost(&mut self, seen: Seen<'_>) {
+        if seen.note.is_some() {
+            let (path, meta, note) = (seen.path.to_vec(), seen.meta, seen.note);
+            self.changes.push(Change { path, meta, found: Found::Lost, note, reason: Reason::Content });
+        }
+    }
+
+    fn present(&mut self, seen: Seen<'_>, base: Option<&IndexEntry>) {
+        let reason = match base {
+            None => Reason::Content,
+            Some(base) => {
+                self.compared += 1;
+                difference(base, &seen.meta)
+            }
+        };
+        self.inode_only += u64::from(reason == Reason::Inode);
+        let is_dir = seen.meta.kind == EntryKind::Dir;
+        let has_names = !is_dir && seen.meta.nlink > 1;
+        let mark = match (is_dir, reason) {
+            (true, _) => IS_DIR,
+            (false, Reason::None) => NOT_IN_ARCHIVE,
+            (false, _) => IN_ARCHIVE,
+        };
+        self.list(seen.path, mark);
+        // What is saved in a directory changes its time on extraction. A changed directory lists its names anew,
+        // but leaves the one above alone unless it is new there or became a directory.
+        let is_same_dir = is_dir && base.is_some_and(|b| b.meta.kind == EntryKind::Dir);
+        if !is_same_dir {
+            self.touch_parent(seen.path, reason);
+        }
+        let is_unlisted = seen.state == Seeing::Unlisted;
+        if is_dir && !is_unlisted {
+            let slot = self.changes.len();
+            self.path.clear();
+            self.path.extend_from_slice(seen.path);
+            self.open.push(Open { path_len: seen.path.len(), slot, reason, has_groups: false });
+        }
+        if is_unlisted {
+            self.leave(seen.path);
+        }
+        if reason == Reason::None && !is_dir && !has_names && seen.note.is_none() {
+            return;
+        }
+        let slot = self.changes.len();
+        let found = match (is_dir, is_unlisted) {
+            (true, true) => Found::Dir { dumpdir: None },
+            (true, false) => Found::Dir { dumpdir: Some(Vec::new()) },
+            _ => Found::Entry,
+        };
+        let (path, meta, note) = (seen.path.to_vec(), seen.meta, seen.note);
+        self.changes.push(Change { path, meta, found, note, reason });
+        if has_names {
+            let dir = self.parent(seen.path).map(|open| {
+                open.has_groups = true;
+                open.slot
+            });
+            let group = self.groups.entry((seen.meta.dev, seen.meta.ino)).or_default();
+            group.reason = group.reason.max(Some(reason));
+            group.names.push(Name { slot, dir });
+        }
+    }
+
+    /// Ends the comparison.
+    pub(crate) fn finish(mut self) -> Result<Difference> {
+        self.catch_up(None)?;
+        while !self.open.is_empty() {
+            self.close();
+        }
+        let ignored_inodes =
+            self.inode_only > 0 && self.inode_only * 100 > self.compared * INODE_ONLY_PERCENT;
+        let least = if ignored_inodes { Reason::Metadata } else { Reason::Inode };
+        for group in std::mem::take(&mut self.groups).into_values() {
+            let Some(reason) = group.reason.filter(|r| *r >= least) else { continue };
+            for name in group.names {
+                self.save_for_group(&name, reason);
+            }
+        }
+        let metadata_only = |c: &Change| c.reason == Reason::Metadata && c.meta.kind == EntryKind::File;
+        let mut difference =
+            Difference { seen: self.seen, ignored_inodes, changes: self.changes, metadata_only: 0 };
+        difference.changes.retain_mut(|c| {
+            if let Found::Dir { dumpdir: Some(dumpdir) } = &mut c.found {
+                // The listing ends with an empty name.
+                dumpdir.push(0);
+            }
+            if c.reason < least {
+                c.found = Found::Lost;
+            }
+            !c.path.is_empty() && (c.reason >= least || c.note.is_some())
+        });
+        difference.metadata_only = difference.changes.iter().filter(|c| metadata_only(c)).count() as u64;
+        Ok(difference)
+    }
+
+    fn save_for_group(&mut self, name: &Name, reason: Reason) {
+        let change = &mut self.changes[name.slot];
+        let base = change.path.rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
+        change.reason = change.reason.max(reason);
+        let Some(dir) = name.dir.map(|slot| &mut self.changes[slot]) else { return };
+        dir.reason = dir.reason.max(reason);
+        if let Found::Dir { dumpdir: Some(dumpdir) } = &mut dir.found {
+            mark_in_archive(dumpdir, &base);
+        }
+    }
+}
+
+/// Changes the mark of one name.
+fn mark_in_archive(dumpdir: &mut [u8], name: &[u8]) {
+    let mut at = 0;
+    while let Some(len) = dumpdir[at..].iter().position(|b| *b == 0) {
+        if dumpdir[at + 1..at + len] == *name {
+            dumpdir[at] = IN_ARCHIVE;
+            return;
+        }
+        at += len + 1;
+    }
+}
+
+/// Whether `path` is below `dir`; the empty path is the root of all.
+fn is_below(path: &[u8], dir: &[u8]) -> bool {
+    match path.strip_prefix(dir) {
+        Some(rest) => dir.is_empty() && !rest.is_empty() || rest.first() == Some(&b'/'),
+        None => false,
+    }
+}
+
+/// What is different between the baseline's entry and what is there now.
+fn difference(base: &IndexEntry, now: &Meta) -> Reason {
+    // A further name of a file stands as such in the baseline.
+    let is_link = base.meta.kind == EntryKind::HardLink;
+    let same_kind = base.meta.kind == now.kind || is_link && now.kind != EntryKind::Dir;
+    let same_size = now.kind != EntryKind::File || is_link || base.meta.size_bytes == now.size_bytes;
+    if !same_kind || !same_size || base.state != EntryState::Sound {
+        return Reason::Content;
+    }
+    let is_from_v2 = base.meta.ctime == FileTime::default() && base.meta.ino == 0;
+    if is_from_v2 {
+        let is_same = same_float(base.meta.mtime, now.mtime) && now.kind != EntryKind::Symlink;
+        let same_owner = (base.meta.mode, base.meta.uid, base.meta.gid) == (now.mode, now.uid, now.gid);
+        return match (is_same, same_owner) {
+            (false, _) => Reason::Content,
+            (true, false) => Reason::Metadata,
+            (true, true) => Reason::None,
+        };
+    }
+    if base.meta.mtime != now.mtime {
+        Reason::Content
+    } else if base.meta.ctime != now.ctime {
+        Reason::Metadata
+    } else if base.meta.ino != now.ino {
+        Reason::Inode
+    } else {
+        Reason::None
+    }
+}
+
+fn same_float(a: FileTime, b: FileTime) -> bool {
+    let nanos = |t: FileTime| i128::from(t.sec) * 1_000_000_000 + i128::from(t.nsec);
+    (nanos(a) - nanos(b)).abs() <= FLOAT_SLACK_NANOS
+}

@@ -1,0 +1,137 @@
+//! Increments: one walk compared with the baselines of all lanes, then one archive of the difference for each.
+//!
+//! The comparison itself is `super::difference`'s; members are written as those of a full.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nxs_base::Result;
+use nxs_base::entry::{EntryKind, FileTime};
+use nxs_base::ports::source::{Baseline, Cancel, DumpReport, Lane, NoteKind, Target};
+use nxs_sys::fsx;
+
+use super::difference::{Differ, Difference, Seeing, Seen};
+use super::open::Root;
+use super::{
+    Archive, FilesSource, READER_THREADS, dangling_link, emit, is_dir, member_path, queue, root_text, walk,
+};
+
+/// A change within so many seconds before it is looked at may be followed by one that leaves no trace.
+const RACY_SECS: i64 = 2;
+
+impl FilesSource {
+    pub(super) fn save_since(
+        &self,
+        target: &Target,
+        lanes: &mut [Lane<'_>],
+        cancel: &Cancel,
+    ) -> Result<Vec<Result<DumpReport>>> {
+        let path = root_text::decode(&target.root);
+        let member = member_path(&path).to_vec();
+        let racy_since = self.racy_since();
+        let mut differs: Vec<Differ> = lanes
+            .iter_mut()
+            .map(|lane| {
+                let nothing: Baseline = Box::new(std::iter::empty());
+                Differ::new(lane.baseline.take().unwrap_or(nothing))
+            })
+            .collect();
+        let root = Root::open(&path);
+        match &root {
+            _ if self.excludes.covers_target(&member, is_dir(&path)) => {}
+            Ok(root) => {
+                root.probe().map_err(|e| emit::cannot_open(&path, e))?;
+                let (meta, is_socket) = root.stat().map_err(|e| emit::cannot_open(&path, e))?;
+                match meta.kind {
+                    _ if is_socket => {}
+                    EntryKind::Dir => {
+                        let walk = walk::Walk {
+                            root: root.path(),
+                            root_ino: meta.ino,
+                            member: &member,
+                            spec: &self.spec,
+                            excludes: &self.excludes,
+                        };
+                        walk.compare(&mut differs, cancel)?;
+                    }
+                    _ => add_single(&mut differs, &member, meta)?,
+                }
+            }
+            // A link that leads nowhere.
+            Err(_) => {
+                if let Some((meta, _)) = dangling_link(&path) {
+                    add_single(&mut differs, &member, meta)?;
+                } else {
+                    root.as_ref().map_err(|e| {
+                        emit::cannot_open(&path, std::io::Error::new(e.kind(), e.to_string()))
+                    })?;
+                }
+            }
+        }
+        let mut reports = Vec::new();
+        for (lane, differ) in lanes.iter_mut().zip(differs) {
+            let report = differ.finish().and_then(|difference| {
+                let mut archive =
+                    Archive { users: &self.users, sink: &mut *lane.sink, cancel, member: &member };
+                match &root {
+                    Ok(root) => archive.changes(root, difference, racy_since),
+                    Err(_) => archive.changes(&super::NoFiles, difference, racy_since),
+                }
+            });
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+
+    /// By the clock of the machine, which is that of its file systems; never one that was injected.
+    fn racy_since(&self) -> Option<FileTime> {
+        if !self.is_racy_rule_on {
+            return None;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let sec = i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_sub(RACY_SECS);
+        Some(FileTime { sec, nsec: now.subsec_nanos() })
+    }
+}
+
+fn add_single(differs: &mut [Differ], member: &[u8], meta: nxs_base::entry::Meta) -> Result<()> {
+    for differ in differs {
+        differ.add(Seen { path: member, meta, note: None, state: Seeing::Whole })?;
+    }
+    Ok(())
+}
+
+impl Archive<'_> {
+    /// Writes an archive of the changes.
+    fn changes<O: super::OpenFiles>(
+        &mut self,
+        opener: &O,
+        difference: Difference,
+        racy_since: Option<FileTime>,
+    ) -> Result<DumpReport> {
+        let root_bytes = self.member.len();
+        let root = format!("/{}", fsx::show(self.member));
+        let Difference { changes, seen, metadata_only, ignored_inodes } = difference;
+        let mut emitter = self.begin(opener)?.racy_since(racy_since);
+        queue::run(
+            READER_THREADS,
+            |feed| {
+                walk::feed_changes(changes, feed);
+                Ok(())
+            },
+            |batch: &mut super::Batch| batch.load(opener, root_bytes),
+            |batch| emitter.batch(batch),
+        )?;
+        let mut report = emitter.finish()?;
+        if ignored_inodes {
+            let reason = "nearly all inodes differ from the parent's (copied, or mounted anew): not compared";
+            report.note(NoteKind::LeftOut, root.clone(), reason);
+        }
+        if metadata_only * 2 > seen && metadata_only > 0 {
+            let reason = format!(
+                "{metadata_only} of {seen} entries are saved whole for a change of owner, mode or links"
+            );
+            report.note(NoteKind::Racy, root, reason);
+        }
+        Ok(report)
+    }
+}
