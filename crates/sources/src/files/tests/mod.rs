@@ -2,6 +2,7 @@
 
 mod damage;
 mod live;
+mod memory;
 mod mounts;
 mod names;
 mod odd;
