@@ -1,6 +1,7 @@
 //! Python's `glob` for include patterns: component by component, not recursive (`**` is `*`), hidden names only
 //! for patterns that begin with a dot. Results are sorted. Does not read files.
 
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// Whether the pattern has `*`, `?` or `[`.
@@ -8,8 +9,9 @@ pub(crate) fn is_magic(pattern: &str) -> bool {
     pattern.contains(['*', '?', '['])
 }
 
-/// All existing paths that match, sorted by name. A pattern without magic yields itself if it exists.
-pub(crate) fn expand(pattern: &Path) -> Vec<PathBuf> {
+/// All existing paths that match, sorted by name. A pattern without magic yields itself if it exists. Directories that
+/// are there but cannot be read go to `unreadable`.
+pub(crate) fn expand(pattern: &Path, unreadable: &mut Vec<(PathBuf, std::io::Error)>) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
     for component in pattern.components() {
         let Component::Normal(name) = component else {
@@ -18,7 +20,15 @@ pub(crate) fn expand(pattern: &Path) -> Vec<PathBuf> {
         };
         let text = name.to_string_lossy();
         if is_magic(&text) {
-            found = found.iter().flat_map(|dir| matches_in(dir, &text)).collect();
+            found = found
+                .iter()
+                .flat_map(|dir| {
+                    matches_in(dir, &text).unwrap_or_else(|error| {
+                        unreadable.push((dir.clone(), error));
+                        Vec::new()
+                    })
+                })
+                .collect();
         } else {
             found.iter_mut().for_each(|p| p.push(name));
         }
@@ -28,20 +38,24 @@ pub(crate) fn expand(pattern: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn matches_in(dir: &Path, pattern: &str) -> Vec<PathBuf> {
+fn matches_in(dir: &Path, pattern: &str) -> std::io::Result<Vec<PathBuf>> {
     let here = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    let Ok(entries) = std::fs::read_dir(here) else { return Vec::new() };
+    let entries = match std::fs::read_dir(here) {
+        Ok(entries) => entries,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
     let pattern: Vec<char> = pattern.chars().collect();
     let hidden = pattern.first() == Some(&'.');
     let mut found = Vec::new();
-    for entry in entries.flatten() {
-        let name = entry.file_name();
+    for entry in entries {
+        let name = entry?.file_name();
         let text = name.to_string_lossy();
         if text.starts_with('.') == hidden && fnmatch(&pattern, &text.chars().collect::<Vec<_>>()) {
             found.push(dir.join(&name));
         }
     }
-    found
+    Ok(found)
 }
 
 /// Whether `name` fits `pattern` (`*`, `?`, `[a-z]`, `[!a]`). Time is at most the product of the lengths.

@@ -39,7 +39,7 @@ impl Loader<'_> {
     fn file(&mut self, path: &Path, from: Option<&At>) -> Node {
         let shown = path.display().to_string();
         let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-        let (text, mode) = match self.read(path, &real) {
+        let (text, mode, owner) = match self.read(path, &real) {
             Ok(found) => found,
             Err((line, column, message)) => {
                 let place = match from {
@@ -47,12 +47,12 @@ impl Loader<'_> {
                     _ => Place { file: shown.clone(), line, column },
                 };
                 self.diags.add(Severity::Error, place, message, None);
-                let file = Arc::new(FileInfo { shown, dir: PathBuf::new(), mode: 0 });
+                let file = Arc::new(FileInfo { shown, dir: PathBuf::new(), mode: 0, owner: 0 });
                 return Node::new(At::whole(&file), Value::Broken);
             }
         };
         let dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        let file = Arc::new(FileInfo { shown, dir, mode });
+        let file = Arc::new(FileInfo { shown, dir, mode, owner });
         let root = tree::parse(&file, &text, &mut self.nodes_left, self.diags);
         self.open.push(real);
         let root = self.expand(root);
@@ -60,8 +60,8 @@ impl Loader<'_> {
         root
     }
 
-    /// Text and mode, or line, column and message; line 0 means that the file as a whole is at fault.
-    fn read(&mut self, path: &Path, real: &Path) -> Result<(String, u32), (usize, usize, String)> {
+    /// Text, mode and owner, or line, column and message; line 0 means that the file as a whole is at fault.
+    fn read(&mut self, path: &Path, real: &Path) -> Result<(String, u32, u32), (usize, usize, String)> {
         let shown = path.display();
         let whole = |message: String| (0, 0, message);
         if self.open.iter().any(|p| p == real) {
@@ -82,7 +82,7 @@ impl Loader<'_> {
             return Err(whole(format!("cannot read `{shown}`: not a regular file")));
         }
         let mut file = std::fs::File::open(path).map_err(cannot)?;
-        let mode = file.metadata().map_err(cannot)?.mode();
+        let meta = file.metadata().map_err(cannot)?;
         let mut bytes = Vec::new();
         file.by_ref().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
@@ -95,7 +95,7 @@ impl Loader<'_> {
             let column = 1 + String::from_utf8_lossy(&good[start..]).chars().count();
             (line, column, "not UTF-8 text".to_owned())
         })?;
-        Ok((text, mode))
+        Ok((text, meta.mode(), meta.uid()))
     }
 
     fn expand(&mut self, node: Node) -> Node {
@@ -136,10 +136,16 @@ impl Loader<'_> {
             if pattern.is_unset() {
                 continue;
             }
-            let found = glob::expand(&pattern.at.file.dir.join(text));
-            if found.is_empty() && !glob::is_magic(text) {
-                self.diags
-                    .warn(&pattern.at, format!("there is no file `{}` to include", text.escape_debug()));
+            let mut unreadable = Vec::new();
+            let found = glob::expand(&pattern.at.file.dir.join(text), &mut unreadable);
+            for (dir, error) in &unreadable {
+                // What cannot be looked at may hold jobs: not the same as no match.
+                let message = format!("cannot read the directory `{}`: {}", dir.display(), io_words(error));
+                self.diags.error(&pattern.at, message);
+            }
+            if found.is_empty() && unreadable.is_empty() {
+                let what = if glob::is_magic(text) { "no file matches" } else { "there is no file" };
+                self.diags.warn(&pattern.at, format!("{what} `{}`", text.escape_debug()));
             }
             for path in found {
                 let root = self.file(&path, Some(&pattern.at));

@@ -90,21 +90,21 @@ pub(crate) fn content(path: &str) -> Result<String> {
     text(bytes).ok_or_else(|| Error::new(ErrorKind::Invalid, format!("`{path}` is not UTF-8 text")))
 }
 
-fn output(command: &str) -> Result<String> {
+pub(crate) fn output(command: &str) -> Result<String> {
     let shown = command.split_whitespace().next().unwrap_or_default();
     let result = Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .map_err(|e| Error::io(format!("cannot run `{shown}` for a secret"), e))?;
+        .map_err(|e| Error::io(format!("cannot run `{shown}` for a value"), e))?;
     if !result.status.success() {
-        let message = format!("`{shown}`, run for a secret, ended with {}", result.status);
+        let message = format!("`{shown}`, run for a value, ended with {}", result.status);
         return Err(Error::new(ErrorKind::Tool, message));
     }
     text(result.stdout)
         .filter(|t| !t.is_empty())
-        .ok_or_else(|| Error::new(ErrorKind::Tool, format!("`{shown}`, run for a secret, printed no text")))
+        .ok_or_else(|| Error::new(ErrorKind::Tool, format!("`{shown}`, run for a value, printed no text")))
 }
 
 /// UTF-8 without the last line break.

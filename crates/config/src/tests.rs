@@ -8,11 +8,14 @@ use nxs_base::diag::Severity;
 use nxs_base::spec::{Compression, IoNice, JobKind, Require, Rotation, RunSpec, SourceSpec};
 use proptest::prelude::*;
 
-use crate::{Loaded, load, markdown};
+use crate::{Commands, Loaded, load, markdown};
 
 mod behaviour;
+mod every_key;
+mod hostile;
+mod text;
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Files of a configuration in a directory of their own, readable by their owner and group.
 struct Files(tempfile::TempDir);
@@ -36,7 +39,7 @@ impl Files {
     }
 
     fn load(&self) -> Loaded {
-        load(&self.path("main.conf"))
+        load(&self.path("main.conf"), Commands::Run)
     }
 
     /// Diagnostics as the program prints them, without the directory.
@@ -121,7 +124,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Compares with the file, or writes it when asked to.
-fn golden(path: &Path, found: &str) -> Result<(), String> {
+pub(crate) fn golden(path: &Path, found: &str) -> Result<(), String> {
     if std::env::var_os("NXS_BLESS").is_some() {
         std::fs::write(path, found).unwrap();
     }
@@ -146,7 +149,7 @@ fn corpus(name: &str, valid: bool) {
     assert!(names.len() > 3, "the corpus `{name}` is nearly empty");
     let mut wrong = Vec::new();
     for path in names {
-        let loaded = load(&scratch.path().join(path.file_name().unwrap()));
+        let loaded = load(&scratch.path().join(path.file_name().unwrap()), Commands::Run);
         let prefix = format!("{}/", scratch.path().display());
         let mut found =
             loaded.diagnostics.iter().map(|d| format!("{d}\n").replace(&prefix, "")).collect::<String>();

@@ -9,12 +9,13 @@ use std::time::Duration;
 use clap::Parser;
 use clap::error::ErrorKind as ClapKind;
 use nxs_base::Result;
-use nxs_base::diag::{Diagnostic, Severity};
+use nxs_base::diag::Diagnostic;
 use nxs_base::event::NoEvents;
 use nxs_base::ports::clock::Clock;
 use nxs_base::ports::source::{Cancel, Source};
 use nxs_base::ports::storage::Storage;
 use nxs_base::spec::{JobKind, JobSpec, RunSpec, SourceEntry, StorageSpec};
+use nxs_config::Commands;
 use nxs_engine::job::RunContext;
 use nxs_sys::lock::{LockError, RunLock};
 
@@ -127,16 +128,20 @@ pub(crate) fn said(env: &Env, written: Result<()>, exit: Exit) -> Exit {
     }
 }
 
-/// Loads the configuration and says what is wrong with it. `Err` means that it cannot be used.
+/// Loads the configuration and says what is wrong with it. `Err` means that it cannot be used. Mere warnings are for
+/// people: `test` shows them, others only on a terminal.
 pub(crate) fn load(env: &Env, config: &Path) -> Result<RunSpec, Exit> {
-    let loaded = nxs_config::load(config);
-    for diagnostic in &loaded.diagnostics {
-        env.console.say_diagnostic(diagnostic);
+    load_with_warnings(env, config).map(|(spec, _)| spec)
+}
+
+/// The same, with the warnings.
+pub(crate) fn load_with_warnings(env: &Env, config: &Path) -> Result<(RunSpec, Vec<Diagnostic>), Exit> {
+    let loaded = nxs_config::load(config, Commands::Run);
+    if loaded.spec.is_none() || env.console.is_terminal {
+        loaded.diagnostics.iter().for_each(|d| env.console.say_diagnostic(d));
     }
-    match loaded.spec {
-        Some(spec) if !has_errors(&loaded.diagnostics) => Ok(spec),
-        _ => Err(Exit::Configuration),
-    }
+    let spec = loaded.spec.ok_or(Exit::Configuration)?;
+    Ok((spec, loaded.diagnostics))
 }
 
 /// The surroundings of a command that reads backups and makes none.
@@ -150,10 +155,6 @@ pub(crate) fn reading<'a>(env: &'a Env, spec: &'a RunSpec) -> RunContext<'a> {
         events: &NoEvents,
         workers: env.workers,
     }
-}
-
-pub(crate) fn has_errors(diagnostics: &[Diagnostic]) -> bool {
-    diagnostics.iter().any(|d| d.severity == Severity::Error)
 }
 
 /// The groups, in the order in which they run.

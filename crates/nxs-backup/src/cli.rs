@@ -28,7 +28,7 @@ pub struct Cli {
     pub config: PathBuf,
 
     /// Check the configuration and end
-    #[arg(short, long)]
+    #[arg(short, long, alias = "test-config")]
     pub test: bool,
 
     /// Print the version and end
@@ -81,7 +81,7 @@ pub struct GenerateArgs {
     pub kind: String,
 
     /// Storages, e.g. `local scp`
-    #[arg(short = 'S', long, alias = "storage", value_name = "STORAGE", num_args = 1.., required = true)]
+    #[arg(short = 'S', long, alias = "storage", alias = "storage-types", value_name = "STORAGE", num_args = 1.., required = true)]
     pub storages: Vec<String>,
 
     /// File to write

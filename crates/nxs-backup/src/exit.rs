@@ -62,7 +62,7 @@ pub const TABLE: [Row; 8] = [
         code: 10,
         name: "configuration",
         meaning: "the configuration cannot be used; nothing was started",
-        legacy: 1,
+        legacy: 10,
     },
     Row {
         exit: Exit::Locked,
@@ -144,8 +144,8 @@ pub fn markdown() -> String {
         out.push_str(&format!("| {} | {} | {} | {} |\n", row.code, row.name, row.meaning, row.legacy));
     }
     out.push_str(
-        "\n`legacy_exit_codes` only counts where the configuration could be read: a configuration with errors ends\n\
-         with 10 in any case.\n",
+        "\n`legacy_exit_codes` only counts where the configuration could be read: one with errors ends with 10 in any\n\
+         case.\n",
     );
     out
 }

@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ use nxs_base::{Error, Result};
 pub struct LogFile {
     path: PathBuf,
     file: File,
-    /// Whether it may be rotated: a regular file.
+    /// Whether it may be rotated: a regular file, and no stream of this process.
     regular: bool,
 }
 
@@ -24,7 +25,8 @@ impl LogFile {
     pub fn open(path: &Path) -> Result<Self> {
         let file = open(path)?;
         let meta = file.metadata().map_err(|e| failure(path, e))?;
-        Ok(Self { path: path.to_owned(), file, regular: meta.is_file() })
+        let regular = meta.is_file() && stream(path).is_none();
+        Ok(Self { path: path.to_owned(), file, regular })
     }
 
     /// Appends `line` (with its line end) in one write, to the file that the path leads to now.
@@ -49,7 +51,21 @@ fn open(path: &Path) -> Result<File> {
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(|e| failure(path, e))?;
     }
+    if let Some(stream) = stream(path) {
+        return stream.map_err(|e| failure(path, e));
+    }
     OpenOptions::new().append(true).create(true).mode(0o640).open(path).map_err(|e| failure(path, e))
+}
+
+/// The streams of this process by their usual names. They are not opened anew: under systemd they are sockets, which
+/// cannot be opened by name.
+fn stream(path: &Path) -> Option<std::io::Result<File>> {
+    let stream = match path.to_str()? {
+        "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => std::io::stdout().as_fd().try_clone_to_owned(),
+        "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => std::io::stderr().as_fd().try_clone_to_owned(),
+        _ => return None,
+    };
+    Some(stream.map(File::from))
 }
 
 fn failure(path: &Path, error: std::io::Error) -> Error {

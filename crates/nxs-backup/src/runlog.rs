@@ -25,8 +25,9 @@ pub(crate) struct RunLog<'e> {
 }
 
 struct State {
-    file: LogFile,
-    /// The log file failed; said once on stderr.
+    /// None where it could not be opened; the lines go to stderr then.
+    file: Option<LogFile>,
+    /// The log file failed while the run went on; said once on stderr.
     broken: bool,
     progress: Progress,
     /// Texts of ERROR lines.
@@ -34,7 +35,7 @@ struct State {
 }
 
 impl<'e> RunLog<'e> {
-    pub(crate) fn new(env: &'e Env, file: LogFile, messages: Messages, verbose: bool) -> Self {
+    pub(crate) fn new(env: &'e Env, file: Option<LogFile>, messages: Messages, verbose: bool) -> Self {
         let state = State { file, broken: false, progress: Progress::default(), errors: HashSet::new() };
         Self { env, messages, verbose, state: Mutex::new(state) }
     }
@@ -46,8 +47,11 @@ impl<'e> RunLog<'e> {
 
     /// Logs a sentence and says it on stderr too.
     pub(crate) fn say_loud(&self, level: Level, text: &str) {
+        let shown = self.lock().file.is_none() || self.verbose;
         self.say(level, None, text);
-        self.env.console.say(text);
+        if !shown {
+            self.env.console.say(text);
+        }
     }
 
     pub(crate) fn say_error(&self, error: &Error) {
@@ -72,9 +76,7 @@ impl<'e> RunLog<'e> {
 
     /// Takes the moving line away.
     pub(crate) fn finish(&self) {
-        if let Some(bytes) = self.lock().progress.clear() {
-            self.env.console.raw(&bytes);
-        }
+        self.clear(&mut self.lock());
     }
 
     fn write(&self, state: &mut State, entry: &Entry<'_>) {
@@ -82,16 +84,23 @@ impl<'e> RunLog<'e> {
         if entry.level == Level::Error {
             state.errors.insert(entry.text.clone());
         }
-        if self.verbose {
-            if let Some(bytes) = state.progress.clear() {
-                self.env.console.raw(&bytes);
-            }
+        let written = state.file.as_mut().map(|file| file.append(&line));
+        if self.verbose || written.is_none() {
+            self.clear(state);
             self.env.console.raw(&line);
         }
-        if let Err(error) = state.file.append(&line)
+        if let Some(Err(error)) = written
             && !std::mem::replace(&mut state.broken, true)
         {
+            self.clear(state);
             self.env.console.say_error(&error);
+        }
+    }
+
+    /// Takes the moving line away.
+    fn clear(&self, state: &mut State) {
+        if let Some(bytes) = state.progress.clear() {
+            self.env.console.raw(&bytes);
         }
     }
 

@@ -7,7 +7,7 @@ fn load(text: &str) -> crate::Loaded {
     let main = dir.path().join("main.conf");
     std::fs::write(dir.path().join("job.conf"), text).unwrap();
     std::fs::write(&main, "main: {server_name: s, admin_mail: a@b}\njobs: !include [job.conf]\n").unwrap();
-    crate::load(&main)
+    crate::load(&main, crate::Commands::Run)
 }
 
 /// As a user would who takes every `# ` away.
@@ -120,4 +120,13 @@ fn names_and_directories_follow_v2s_special_cases() {
     assert!(
         external.contains("backup_dir: /var/nxs-backup/external/dump\n") && !external.contains("tmp_dir")
     );
+}
+
+#[test]
+fn every_type_with_all_storages_is_what_its_golden_says() {
+    let dir = std::path::Path::new(crate::tests::ROOT).join("testdata/config/generated");
+    for kind in JobKind::ALL {
+        let path = dir.join(format!("{}.conf", kind.name()));
+        crate::tests::golden(&path, &generate(kind, &StorageKind::ALL)).unwrap();
+    }
 }

@@ -9,9 +9,13 @@ const fn main(name: &'static str, kind: KeyType, doc: &'static str) -> Key {
 const SECONDS: KeyType = number(0, 31_536_000, "seconds");
 
 pub(super) const KEYS: &[Key] = &[
-    main("server_name", KeyType::Text, "Name of this host in mails, records and reports.")
-        .filled()
-        .example("web-01"),
+    main(
+        "server_name",
+        KeyType::Text,
+        "Name of this host in mails, records and reports; if empty, the name that the host has.",
+    )
+    .present()
+    .example("web-01"),
     main("admin_mail", KeyType::Text, "Address that gets mails about errors.")
         .filled()
         .example("ops@example.org"),

@@ -16,10 +16,12 @@ The main file is `/etc/nxs-backup/nxs-backup.conf`: YAML with the mapping `main`
   hold lists, which are joined. Paths are relative to the file they stand in. Matches are sorted; hidden files
   match only patterns that begin with a dot; no match and an empty file are an empty list.
 - An empty value, `''`, `~` and `null` all mean that a key is not set.
-- Flags are `yes`, `no`, `on`, `off`, `true`, `false`, quoted or not. Numbers may be quoted.
-- Text, paths and numbers may be `ENV:NAME` or `FILE:/path`; they are replaced while the configuration is read.
-  Secrets may also be `CMD:command` and are read when they are needed. A file with `CMD:` or `dump_cmd` must not be
-  writable by its group or by others.
+- Flags are `yes`, `no`, `on`, `off`, `true`, `false`, quoted or not. Numbers may be quoted; an unquoted one with a leading
+  zero is octal, as in v2, with a warning.
+- Every single value may be `ENV:NAME`, `FILE:/path` or `CMD:command` (for `/bin/sh`; the last line end is cut off), but
+  not `type`, `storage` and `dump_cmd`. Secrets are read when they are needed, other values while the
+  configuration is read; `test` runs no commands. A file with `CMD:` or `dump_cmd` must belong to root or to the
+  user who runs the program, and must not be writable by its group or by others.
 - Unknown keys are errors, in the top level too; names that begin with `x-` are free there, for anchors. A key that does
   not apply to a type is a warning.
 - Types are `desc_files`, `inc_files`, `mysql`, `mysql_xtrabackup`, `mariadb_backup`, `postgresql`,

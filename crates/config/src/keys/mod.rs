@@ -30,9 +30,23 @@ pub enum Section {
 impl Section {
     pub const ALL: [Self; 7] =
         [Self::Top, Self::Main, Self::Job, Self::Source, Self::Connect, Self::Storage, Self::Store];
+
+    /// Where it stands, in words of a message.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Top => "the top level",
+            Self::Main => "`main`",
+            Self::Job => "an entry of `jobs`",
+            Self::Source => "an entry of `sources`",
+            Self::Connect => "`connect` of a source",
+            Self::Storage => "an entry of `storages`",
+            Self::Store => "`store` of a storage",
+        }
+    }
 }
 
-/// What values a key takes. Text, paths and numbers may also be `ENV:NAME` or `FILE:/path`.
+/// What values a key takes. Every plain value may also be `ENV:NAME`, `FILE:/path` or
+/// `CMD:command`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyType {
     Text,

@@ -66,7 +66,7 @@ pub(super) const KEYS: &[Key] = &[
         .storages(&[S::S3])
         .reach()
         .example("backups"),
-    storage("access_key_id", KeyType::Text, "Access key.")
+    storage("access_key_id", KeyType::Secret, "Access key.")
         .since("2.1.0")
         .storages(&[S::S3])
         .example("ENV:S3_ACCESS_KEY"),

@@ -4,10 +4,12 @@
 //! diagnostic at its place and reading goes on.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 
 use nxs_base::secret::SecretRef;
 use nxs_base::spec::{Compression, IoNice, Require};
 
+use crate::Commands;
 use crate::diagnostics::Diagnostics;
 use crate::keys::{self, Applies, Key, Need, Section, What};
 use crate::tree::{At, Entry, Node, Value};
@@ -26,11 +28,21 @@ const V3_NAMES: &[(&str, &str)] = &[
     ("db_extra_keys", "extra_keys"),
 ];
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) diags: Diagnostics,
+    commands: Commands,
+    /// The user this process acts as; none if the kernel does not say.
+    user: Option<u32>,
     /// Files about whose passwords the warning was given.
     exposed: HashSet<String>,
+}
+
+impl Reader {
+    pub(crate) fn new(commands: Commands) -> Self {
+        let user = std::fs::metadata("/proc/self").ok().map(|meta| meta.uid());
+        Self { diags: Diagnostics::default(), commands, user, exposed: HashSet::new() }
+    }
 }
 
 /// A value after reading; `Nested` is read by its own section.
@@ -212,7 +224,9 @@ impl<'a> Fields<'a> {
 
     /// Whether a text or secret has a value, here or elsewhere.
     pub(crate) fn is_filled(&self, name: &str) -> bool {
-        self.field(name).is_some_and(|f| f.value.is_some())
+        let elsewhere =
+            |node: &Node| matches!(&node.value, Value::Scalar { text, .. } if text.starts_with("CMD:"));
+        self.field(name).is_some_and(|f| f.value.is_some() || elsewhere(f.node))
     }
 }
 
@@ -270,8 +284,9 @@ pub(crate) fn meant<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> Opt
         return None;
     }
     let most = (length / 3).max(1);
+    let text = text.to_lowercase();
     words
-        .map(|word| (strsim::damerau_levenshtein(text, word), word))
+        .map(|word| (strsim::damerau_levenshtein(&text, word), word))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)
@@ -285,13 +300,20 @@ fn unknown(reader: &mut Reader, entry: &Entry, path: &str, form: Form) {
     let fits = |k: &&Key| form.what == What::Any || k.applies_to(form.what);
     let names = || keys::section(form.section).filter(fits);
     let v3 = V3_NAMES.iter().find(|(name, _)| *name == entry.key).map(|(_, ours)| *ours);
+    let with_db = format!("db_{}", entry.key);
     let guess = v3.filter(|ours| names().any(|k| k.name == *ours)).or_else(|| {
         let spelled = meant(&entry.key, names().flat_map(|k| k.aliases.iter().copied().chain([k.name])))?;
         names().find(|k| k.is_named(spelled)).map(|k| k.name)
     });
+    let guess = guess.or_else(|| names().find(|k| k.is_named(&with_db)).map(|k| k.name));
     let message = format!("{path}: unknown key");
-    match guess {
-        Some(name) => reader.diags.error_hint(&entry.key_at, message, format!("Did you mean `{name}`?")),
+    let elsewhere = || keys::table().find(|k| k.section != form.section && k.is_named(&entry.key));
+    let hint = match guess {
+        Some(name) => Some(format!("Did you mean `{name}`?")),
+        None => elsewhere().map(|k| format!("`{}` belongs into {}.", entry.key, k.section.words())),
+    };
+    match hint {
+        Some(hint) => reader.diags.error_hint(&entry.key_at, message, hint),
         None => reader.diags.error(&entry.key_at, message),
     }
 }

@@ -7,6 +7,7 @@ use nxs_base::secret::{Secret, SecretRef};
 use nxs_base::spec::{Compression, IoNice, Require};
 
 use super::{Read, Reader, backticked, join, relative, show};
+use crate::Commands;
 use crate::keys::KeyType;
 use crate::secrets::{self, Reference};
 use crate::tree::{Node, Value};
@@ -37,43 +38,49 @@ impl Reader {
         match kind {
             KeyType::Flag => match flag(text) {
                 Some(flag) => return Some(Read::Flag(flag)),
-                None => self.diags.error(&node.at, format!("{path}: `{}` is neither yes nor no", show(text))),
+                None => self
+                    .diags
+                    .error(&node.at, format!("{path}: `{}` is neither yes nor no", shown(node, text))),
             },
             KeyType::Number { min, max, unit } => {
                 return self.number(text, (min, max), unit, node, path).map(Read::Number);
             }
-            KeyType::Port => match digits(text).filter(|n| (1..=65535).contains(n)) {
+            KeyType::Port => match self.digits(text, node, path).filter(|n| (1..=65535).contains(n)) {
                 Some(port) => return Some(Read::Number(port)),
                 None => self.diags.error_hint(
                     &node.at,
-                    format!("{path}: `{}` is not a port number", show(text)),
+                    format!("{path}: `{}` is not a port number", shown(node, text)),
                     "A port is a number from 1 to 65535.",
                 ),
             },
             KeyType::Choice(words) if !words.contains(&text) => self.diags.error_hint(
                 &node.at,
-                format!("{path}: `{}` is not known here", show(text)),
+                format!("{path}: `{}` is not known here", shown(node, text)),
                 format!("Known are {}.", backticked(words)),
             ),
             KeyType::LooseChoice(words) if !words.contains(&text) => self.diags.warn_hint(
                 &node.at,
-                format!("{path}: `{}` is not known here and acts as `{}`", show(text), words[0]),
+                format!("{path}: `{}` is not known here and acts as `{}`", shown(node, text), words[0]),
                 format!("Known are {}.", backticked(words)),
             ),
             KeyType::Require => match text {
                 "all" => return Some(Read::Require(Require::All)),
                 "any" => return Some(Read::Require(Require::Any)),
-                _ => match digits(text).and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0) {
-                    Some(n) => return Some(Read::Require(Require::AtLeast(n))),
-                    None => {
-                        let message =
-                            format!("{path}: `{}` is neither `all`, `any` nor a number from 1", show(text));
-                        self.diags.error(&node.at, message);
+                _ => {
+                    match self.digits(text, node, path).and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0)
+                    {
+                        Some(n) => return Some(Read::Require(Require::AtLeast(n))),
+                        None => {
+                            let found = shown(node, text);
+                            let message =
+                                format!("{path}: `{found}` is neither `all`, `any` nor a number from 1");
+                            self.diags.error(&node.at, message);
+                        }
                     }
-                },
+                }
             },
             KeyType::Path if !text.starts_with('/') => {
-                relative(self, &node.at, path, text);
+                relative(self, &node.at, path, &shown(node, text));
                 return Some(Read::Text(text.to_owned()));
             }
             _ => return Some(Read::Text(text.to_owned())),
@@ -89,8 +96,8 @@ impl Reader {
         node: &Node,
         path: &str,
     ) -> Option<i64> {
-        let Some(number) = digits(text) else {
-            self.diags.error(&node.at, format!("{path}: `{}` is not a whole number", show(text)));
+        let Some(number) = self.digits(text, node, path) else {
+            self.diags.error(&node.at, format!("{path}: `{}` is not a whole number", shown(node, text)));
             return None;
         };
         if !(min..=max).contains(&number) {
@@ -118,16 +125,18 @@ impl Reader {
         }
     }
 
-    /// The scalar with `ENV:` and `FILE:` replaced.
+    /// The scalar with `ENV:`, `FILE:` and `CMD:` replaced.
     fn text(&mut self, node: &Node, path: &str) -> Option<String> {
         let text = self.plain(node, path)?;
         let found = match secrets::reference(&text) {
             Ok(None) => return Some(text),
             Ok(Some(Reference::Env(name))) => secrets::variable(name),
             Ok(Some(Reference::File(file))) => secrets::content(file),
-            Ok(Some(Reference::Cmd(_))) => {
-                self.diags.error(&node.at, format!("{path}: `CMD:` is for secrets only"));
-                return None;
+            Ok(Some(Reference::Cmd(command))) => {
+                if !self.refuse_writable(node, path, "`CMD:`") || self.commands == Commands::Leave {
+                    return None;
+                }
+                secrets::output(command)
             }
             Err(message) => {
                 self.diags.error(&node.at, format!("{path}: {message}"));
@@ -194,15 +203,43 @@ impl Reader {
 
     /// Whether a command may stand in this file.
     fn refuse_writable(&mut self, node: &Node, path: &str, what: &str) -> bool {
-        let safe = node.at.file.mode & 0o022 == 0;
-        if !safe {
+        let file = &node.at.file;
+        if file.mode & 0o022 != 0 {
             self.diags.error_hint(
                 &node.at,
                 format!("{path}: {what} is refused in a file that its group or others can write"),
                 "Take the right away with `chmod go-w`.",
             );
+            return false;
         }
-        safe
+        if !is_trusted_owner(file.owner, self.user) {
+            self.diags.error_hint(
+                &node.at,
+                format!("{path}: {what} is refused in a file of another user"),
+                "Give the file to root, or to the user who runs the program, with `chown`.",
+            );
+            return false;
+        }
+        true
+    }
+
+    /// A whole number as YAML 1.1 reads it: unquoted with a leading zero it is octal.
+    fn digits(&mut self, text: &str, node: &Node, path: &str) -> Option<i64> {
+        let number = digits(text)?;
+        let plain = matches!(&node.value, Value::Scalar { text: raw, quoted: false } if raw == text);
+        let octal = text.strip_prefix('0').filter(|_| plain).and_then(|t| i64::from_str_radix(t, 8).ok());
+        match octal.filter(|octal| *octal != number) {
+            None => Some(number),
+            Some(octal) => {
+                let message = format!("{path}: `{}` is octal and means {octal}, as in v2", show(text));
+                self.diags.warn_hint(
+                    &node.at,
+                    message,
+                    format!("Write `{octal}`, or `{number}` if that is meant."),
+                );
+                Some(octal)
+            }
+        }
     }
 
     fn compression(&mut self, node: &Node, path: &str) -> Option<Compression> {
@@ -236,7 +273,7 @@ impl Reader {
             "zstd" => Some(Compression::Zstd(ZSTD_DEFAULT)),
             "none" => Some(Compression::None),
             _ => {
-                let message = format!("{path}: `{}` is not a compression", show(&text));
+                let message = format!("{path}: `{}` is not a compression", shown(node, &text));
                 let hint = "Known are `gzip`, `zstd`, `none`, `{gzip: LEVEL}` and `{zstd: LEVEL}`.";
                 self.diags.error_hint(&node.at, message, hint);
                 None
@@ -268,12 +305,25 @@ impl Reader {
         if found.is_none() {
             self.diags.error_hint(
                 &node.at,
-                format!("{path}: `{}` is not a disk priority", show(&text)),
+                format!("{path}: `{}` is not a disk priority", shown(node, &text)),
                 "Known are `idle`, `none`, `best-effort` and `best-effort:0` to `best-effort:7`.",
             );
         }
         found
     }
+}
+
+/// The value for a message; one that came from elsewhere is shown as its reference, for it may be private.
+fn shown(node: &Node, text: &str) -> String {
+    match &node.value {
+        Value::Scalar { text: raw, .. } if !matches!(secrets::reference(raw), Ok(None)) => show(raw),
+        _ => show(text),
+    }
+}
+
+/// Commands are taken from root and from the user who runs the program.
+fn is_trusted_owner(owner: u32, user: Option<u32>) -> bool {
+    owner == 0 || user == Some(owner)
 }
 
 /// YAML 1.1 booleans, quoted or not, and 0 and 1.
@@ -290,4 +340,22 @@ fn digits(text: &str) -> Option<i64> {
     let plain = text.strip_prefix('-').unwrap_or(text);
     let good = !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit());
     good.then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_trusted_from_root_and_from_the_user_of_the_program_alone() {
+        for (owner, user, trusted) in [
+            (0, Some(7), true),
+            (7, Some(7), true),
+            (8, Some(7), false),
+            (7, Some(0), false),
+            (7, None, false),
+        ] {
+            assert_eq!(is_trusted_owner(owner, user), trusted, "{owner} {user:?}");
+        }
+    }
 }

@@ -27,6 +27,8 @@ pub(crate) struct FileInfo {
     pub(crate) dir: PathBuf,
     /// Permission bits; others may read = 0o004.
     pub(crate) mode: u32,
+    /// The user it belongs to.
+    pub(crate) owner: u32,
 }
 
 /// A place in a file; line and column from 1, line 0 = the whole file.
@@ -129,7 +131,7 @@ pub(crate) fn parse(file: &Arc<FileInfo>, text: &str, budget: &mut usize, diags:
             Err(error) => {
                 let mark = error.marker();
                 let at = At { file: Arc::clone(file), line: mark.line().max(1), column: mark.col() + 1 };
-                builder.diags.error(&at, format!("not valid YAML: {}", lower_first(&error.info())));
+                syntax_error(builder.diags, at, text, &error.info());
                 Err(Stop)
             }
         };
@@ -373,6 +375,34 @@ fn key(map: &mut MapFrame, node: Node, diags: &mut Diagnostics) -> Result<(), St
     let skip = first.is_some();
     map.pending = Some(PendingKey { text, at: node.at, merge, skip });
     Ok(())
+}
+
+/// Says what the parser said, or in plainer words what the text at that place lets one guess.
+fn syntax_error(diags: &mut Diagnostics, at: At, text: &str, info: &str) {
+    // The parser complains about a tab only behind the line before it.
+    let tab = text.lines().enumerate().skip(at.line - 1).take(2).find_map(|(i, line)| {
+        let rest = line.trim_start();
+        let indent = &line[..line.len() - rest.len()];
+        let counts = !rest.is_empty() && !rest.starts_with('#');
+        indent.find('\t').filter(|_| counts).map(|column| (i + 1, column + 1))
+    });
+    if let Some((line, column)) = tab {
+        let at = At { line, column, ..at };
+        let message = "not valid YAML: this line is indented with a tab";
+        return diags.error_hint(&at, message, "Indent with blanks only.");
+    }
+    let message = format!("not valid YAML: {}", lower_first(info));
+    let found = text.lines().nth(at.line - 1).and_then(|line| line.chars().nth(at.column - 1));
+    match found {
+        Some(c @ ('*' | '&' | '@' | '%' | '`' | '!')) => {
+            diags.error_hint(&at, message, format!("Put quotes around a value that begins with `{c}`."));
+        }
+        Some(':') => {
+            let hint = "Check the indentation, and put quotes around a value that holds a colon and a blank.";
+            diags.error_hint(&at, message, hint);
+        }
+        _ => diags.error(&at, message),
+    }
 }
 
 fn lower_first(text: &str) -> String {

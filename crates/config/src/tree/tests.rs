@@ -3,7 +3,7 @@
 use super::*;
 
 fn read(text: &str) -> (Node, String) {
-    let file = Arc::new(FileInfo { shown: "f".into(), dir: PathBuf::new(), mode: 0o600 });
+    let file = Arc::new(FileInfo { shown: "f".into(), dir: PathBuf::new(), mode: 0o600, owner: 0 });
     let mut diags = Diagnostics::default();
     let mut budget = 10_000;
     let node = parse(&file, text, &mut budget, &mut diags);

@@ -22,6 +22,12 @@ const OLD_TYPES: &[(&str, JobKind)] = &[
     ("incr_files", JobKind::IncFiles),
 ];
 
+/// The type of a job by any name that it has or had.
+pub fn job_kind(name: &str) -> Option<JobKind> {
+    let old = OLD_TYPES.iter().find(|(old, _)| *old == name).map(|(_, kind)| *kind);
+    old.or_else(|| JobKind::ALL.into_iter().find(|k| k.name() == name))
+}
+
 /// Names of the jobs read so far, and where they stand.
 #[derive(Debug, Default)]
 pub(super) struct Names(HashMap<String, At>);
@@ -60,8 +66,7 @@ fn kind(reader: &mut Reader, node: &Node, path: &str) -> Option<JobKind> {
     let Value::Map(entries) = &node.value else { return None };
     let value = &entries.iter().find(|e| e.key == "type")?.value;
     let Value::Scalar { text, .. } = &value.value else { return None };
-    let old = OLD_TYPES.iter().find(|(name, _)| name == text).map(|(_, kind)| *kind);
-    let kind = old.or_else(|| JobKind::ALL.into_iter().find(|k| k.name() == text));
+    let kind = job_kind(text);
     if kind.is_none() && !value.is_unset() {
         let message = format!("{path}.type: `{}` is not a job type", show(text));
         let all = JobKind::ALL.map(JobKind::name);

@@ -13,6 +13,8 @@ mod job;
 mod source;
 mod storage;
 
+pub use job::job_kind;
+
 /// Top-level keys that only v3 has.
 const V3_KEYS: &[&str] = &[
     "server_name",
@@ -58,6 +60,9 @@ pub(crate) fn read(reader: &mut Reader, root: &Node) -> Option<RunSpec> {
         let mut names = job::Names::default();
         for (i, item) in list.iter().enumerate() {
             jobs.extend(job::read(reader, item, format!("jobs[{i}]"), inherited, &mut names));
+        }
+        if list.is_empty() && !matches!(node.value, Value::Broken) && !reader.diags.has_errors() {
+            reader.diags.warn(&node.at, "jobs: there are none; nothing is backed up");
         }
     }
     Some(RunSpec { main: main?, jobs })

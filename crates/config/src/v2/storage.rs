@@ -6,6 +6,20 @@ use crate::keys::{Section, What};
 use crate::read::{self, Fields, Form, Reader, show};
 use crate::tree::{Node, Value};
 
+/// What people call a storage, and its name here.
+const OTHER_WORDS: &[(&str, &str)] = &[
+    ("ssh", "scp"),
+    ("sftp", "scp"),
+    ("sshfs", "scp"),
+    ("samba", "smb"),
+    ("cifs", "smb"),
+    ("dav", "webdav"),
+    ("minio", "s3"),
+    ("aws", "s3"),
+    ("file", "local"),
+    ("disk", "local"),
+];
+
 /// The name is the kind; the job numbers further storages of one kind.
 pub(super) fn read(
     reader: &mut Reader,
@@ -52,7 +66,12 @@ fn kind(reader: &mut Reader, node: &Node, path: &str) -> Option<StorageKind> {
     if kind.is_none() && !value.is_unset() {
         let message = format!("{path}.storage: `{}` is not a storage", show(text));
         let all = StorageKind::ALL.map(StorageKind::name);
-        reader.diags.error_hint(&value.at, message, format!("Known are {}.", read::backticked(&all)));
+        let other = OTHER_WORDS.iter().find(|(word, _)| *word == text.to_lowercase()).map(|(_, name)| *name);
+        let hint = match other.or_else(|| read::meant(text, all.into_iter())) {
+            Some(name) => format!("Did you mean `{name}`?"),
+            None => format!("Known are {}.", read::backticked(&all)),
+        };
+        reader.diags.error_hint(&value.at, message, hint);
     }
     kind
 }

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use nxs_archive::frames::{Codec, FrameReader, FrameRecord, ParallelReader, decode_frame};
@@ -11,6 +12,7 @@ use nxs_base::entry::IndexEntry;
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::layout::discrete::CompressionSuffix;
 use nxs_base::ports::storage::{ObjectKey, Storage};
+use nxs_base::record::StoredDigest;
 
 use super::select::Copy;
 use crate::pipeline::digest::Digest;
@@ -66,7 +68,7 @@ impl ReadAt for RangedObject {
 pub fn open_index(copy: &Copy) -> Result<Option<IndexReader<RangedObject>>> {
     let Some(index) = &copy.entry.index else { return Ok(None) };
     let object = RangedObject::new(Arc::clone(&copy.storage), index.key.clone(), index.size_bytes);
-    IndexReader::open(object).map(Some)
+    belonging(copy, IndexReader::open(object)?).map(Some)
 }
 
 /// The index of a copy, whole and compared with its record; none where it has none.
@@ -92,7 +94,16 @@ pub fn load_index(copy: &Copy) -> Result<Option<IndexReader<Vec<u8>>>> {
             format!("the index `{}` is not what its record says", index.key),
         ));
     }
-    IndexReader::open(bytes).map(Some)
+    belonging(copy, IndexReader::open(bytes)?).map(Some)
+}
+
+/// Refuses the index of another backup.
+fn belonging<R: ReadAt>(copy: &Copy, index: IndexReader<R>) -> Result<IndexReader<R>> {
+    if copy.entry.record().is_none_or(|record| record.id.0.to_be_bytes() == index.header().archive_id) {
+        return Ok(index);
+    }
+    let text = format!("the index beside `{}` is that of another backup", copy.entry.key);
+    Err(Error::new(ErrorKind::Corrupt, text))
 }
 
 /// The codec that the archive's name tells.
@@ -111,6 +122,61 @@ pub fn open_plain(copy: &Copy, frames: Option<Vec<FrameRecord>>, workers: usize)
     match frames {
         Some(frames) => Ok(Box::new(ParallelReader::new(codec, frames, workers, stored)?)),
         None => Ok(Box::new(FrameReader::new(codec, stored)?)),
+    }
+}
+
+/// Like [`open_plain`]; without a frame table, what is read is compared with the record, where there is one: call
+/// [`StoredCheck::finish`] once all was read.
+pub fn open_checked(
+    copy: &Copy,
+    frames: Option<Vec<FrameRecord>>,
+    workers: usize,
+) -> Result<(Box<dyn Read>, StoredCheck)> {
+    let expected = match (&frames, copy.entry.record()) {
+        (None, Some(record)) => record.archive.clone(),
+        _ => {
+            return Ok((
+                open_plain(copy, frames, workers)?,
+                StoredCheck { expected: None, seen: Rc::default() },
+            ));
+        }
+    };
+    let seen = Rc::default();
+    let stored = Watched { stored: copy.storage.get(&copy.entry.key, None)?, seen: Rc::clone(&seen) };
+    let plain = FrameReader::new(codec_of(copy), stored)?;
+    let name = copy.entry.key.to_string();
+    Ok((Box::new(plain), StoredCheck { expected: Some((name, expected)), seen }))
+}
+
+/// Whether an archive that was read without a frame table is what its record says.
+pub struct StoredCheck {
+    expected: Option<(String, StoredDigest)>,
+    seen: Rc<RefCell<Digest>>,
+}
+
+impl StoredCheck {
+    /// [`ErrorKind::Corrupt`] if it is not.
+    pub fn finish(self) -> Result<()> {
+        let Some((name, expected)) = self.expected else { return Ok(()) };
+        let seen = self.seen.take().finish();
+        if (seen.bytes, seen.sha256, seen.blake3) == (expected.bytes, expected.sha256, expected.blake3) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Corrupt, format!("the archive `{name}` is not what its record says")))
+    }
+}
+
+/// Digests the stored bytes that pass.
+struct Watched {
+    stored: Box<dyn Read + Send>,
+    seen: Rc<RefCell<Digest>>,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.stored.read(buf)?;
+        self.seen.borrow_mut().update(&buf[..n]);
+        Ok(n)
     }
 }
 

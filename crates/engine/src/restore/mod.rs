@@ -3,7 +3,9 @@
 pub mod extract;
 pub mod fetch;
 pub mod guide;
+mod passes;
 mod run;
 pub mod select;
+mod selection;
 
-pub use run::{Request, RestoreReport, Restored, run};
+pub use run::{Excludes, Request, RestoreReport, Restored, run};

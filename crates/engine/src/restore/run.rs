@@ -1,26 +1,24 @@
 //! `restore`: finds the backups, reads each needed byte once from the best copy, falls back to the next copy on
 //! damage, and extracts beneath the target directory.
 
-use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
-use nxs_archive::index::{IndexReader, ReadAt};
-use nxs_archive::tar::{EntryHeader, TarReader, safe_path};
-use nxs_base::entry::{EntryKind, IndexEntry, path_order};
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::event::Event;
+use nxs_base::ports::source::NoteKind;
 use nxs_base::ports::storage::Storage;
 use nxs_base::report::Problem;
+use nxs_base::spec::job::SourceSpec;
 use nxs_base::spec::{JobSpec, StorageSpec};
 use nxs_sys::fsx;
 
-use super::extract::{Extracted, Extractor, Options};
-use super::fetch::{self, Members};
+use super::extract::Extracted;
+use super::passes::Passage;
 use super::select::{self, Candidate, Copy, Wanted};
+use super::selection::Selection;
 use crate::job::RunContext;
 
 /// What to restore, and where to.
@@ -37,13 +35,36 @@ pub struct Request {
     pub paths: Vec<String>,
     pub to: PathBuf,
     pub in_place: bool,
-    /// With `in_place`: remove what the backup does not have.
+    /// With `in_place`: remove what the backup does not have, below the restored directories.
     pub delete: bool,
+    /// With `delete`: what the job's configuration leaves out of backups, which therefore stays. Needed where it
+    /// leaves out anything.
+    pub excludes: Option<Excludes>,
     /// Leave out the target's own path: its content lands in `to`.
     pub strip: bool,
     pub dry_run: bool,
     /// Archives without a record may be restored too.
     pub adopt: bool,
+}
+
+type IsExcluded = dyn Fn(usize, &[u8], &[u8], bool) -> bool + Send + Sync;
+
+/// Tells what the sources of a job leave out.
+#[derive(Clone)]
+pub struct Excludes(pub(super) Arc<IsExcluded>);
+
+impl Excludes {
+    /// `is_excluded` is asked with the number of a source, the path of its target, a path below that (both absolute,
+    /// without the leading `/`) and whether this is a directory; the directories above were asked before.
+    pub fn new(is_excluded: impl Fn(usize, &[u8], &[u8], bool) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_excluded))
+    }
+}
+
+impl fmt::Debug for Excludes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Excludes")
+    }
 }
 
 /// One restored target.
@@ -99,8 +120,8 @@ pub fn run(
     storages: &[(StorageSpec, Arc<dyn Storage>)],
     request: &Request,
 ) -> Result<RestoreReport> {
-    if request.delete {
-        return Err(Error::new(ErrorKind::Unsupported, "--delete: this build does not have it yet"));
+    if request.delete && !request.in_place {
+        return Err(Error::new(ErrorKind::Invalid, "--delete is for --in-place alone"));
     }
     let globs = Selection::new(&request.paths)?;
     let (shelves, problems) = select::shelves(storages);
@@ -128,9 +149,12 @@ pub fn run(
     let mut report =
         RestoreReport { problems: problems.iter().map(Problem::from).collect(), ..Default::default() };
     let mut matched = false;
-    for candidate in chosen {
+    for (number, candidate) in chosen.iter().enumerate() {
         ctx.cancel.check()?;
-        match restore_candidate(ctx, request, &globs, &candidate, &mut report.problems) {
+        // Targets may overlap: the later one wins.
+        let way = Way { ctx, request, globs: &globs, candidate, replace: request.in_place || number > 0 };
+        let made = may_be_used(job, request, candidate).and_then(|()| way.restore(&mut report.problems));
+        match made {
             Ok(restored) => {
                 matched |=
                     restored.extracted.files + restored.extracted.dirs > 0 || !restored.listed.is_empty();
@@ -157,348 +181,133 @@ pub fn run(
     Ok(report)
 }
 
-fn restore_candidate(
-    ctx: &RunContext<'_>,
-    request: &Request,
-    globs: &Selection,
-    candidate: &Candidate,
-    problems: &mut Vec<Problem>,
-) -> Result<Restored> {
-    let mut last = None;
-    for (attempt, copy) in candidate.copies.iter().enumerate() {
-        let mut restored = Restored::new(candidate, copy);
-        // After a damaged copy, what it left is replaced.
-        let in_place = request.in_place || attempt > 0;
-        match restore_copy(ctx, request, globs, copy, in_place, &mut restored) {
-            Ok(()) => return Ok(restored),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Full | ErrorKind::Invalid) =>
-            {
-                return Err(error);
-            }
-            Err(error) => {
-                let text = format!("cannot read `{}` on {}", copy.entry.key, copy.storage_name);
-                let error = Error::new(error.kind(), text).with_source(error);
-                if attempt + 1 < candidate.copies.len() {
-                    problems.push(Problem::from(&error));
-                }
-                last = Some(error);
-            }
-        }
+/// Refuses what could do harm with this backup.
+fn may_be_used(job: &JobSpec, request: &Request, candidate: &Candidate) -> Result<()> {
+    let refuse = |text: String, hint: &str| Err(Error::new(ErrorKind::Invalid, text).with_hint(hint));
+    let record = candidate.copies.first().and_then(|copy| copy.entry.record());
+    if request.in_place && record.is_none() && request.target.is_none() {
+        let text = format!("`{}` has no record that says which job made it", candidate.target);
+        return refuse(text, "Name it with --target, or restore it with --to into a directory of its own.");
     }
-    let error = last.unwrap_or_else(|| Error::new(ErrorKind::NotFound, "there is no copy to read"));
-    if error.kind() == ErrorKind::Corrupt
-        && let Some(restored) = salvage(ctx, request, globs, candidate, problems)
-    {
-        problems.push(Problem::from(&error));
-        return Ok(restored);
-    }
-    Err(error)
-}
-
-/// No copy is whole: takes what can be read from the first copy whose index can be, member by member. The members
-/// that are lost are among the problems of the extraction.
-fn salvage(
-    ctx: &RunContext<'_>,
-    request: &Request,
-    globs: &Selection,
-    candidate: &Candidate,
-    problems: &mut Vec<Problem>,
-) -> Option<Restored> {
-    for copy in &candidate.copies {
-        let mut restored = Restored { is_salvaged: true, ..Restored::new(candidate, copy) };
-        let taken = match fetch::open_index(copy) {
-            Ok(Some(index)) => by_index(ctx, request, globs, copy, &index, true, &mut restored),
-            Ok(None) => continue,
-            Err(error) => Err(error),
-        };
-        match taken {
-            Ok(()) => return Some(restored),
-            Err(error) => problems.push(Problem::from(&error)),
-        }
-    }
-    None
-}
-
-fn restore_copy(
-    ctx: &RunContext<'_>,
-    request: &Request,
-    globs: &Selection,
-    copy: &Copy,
-    in_place: bool,
-    restored: &mut Restored,
-) -> Result<()> {
-    if globs.is_everything() && !request.dry_run {
-        return whole(ctx, request, copy, in_place, restored);
-    }
-    match fetch::open_index(copy)? {
-        Some(index) => by_index(ctx, request, globs, copy, &index, in_place, restored),
-        None => by_stream(ctx, request, globs, copy, in_place, restored),
-    }
-}
-
-fn options(request: &Request, in_place: bool, root: &[u8]) -> Options {
-    let strip = request.strip.then(|| root.strip_prefix(b"/").unwrap_or(root).to_vec());
-    Options { replace: in_place, strip, ..Options::default() }
-}
-
-fn whole(
-    ctx: &RunContext<'_>,
-    request: &Request,
-    copy: &Copy,
-    in_place: bool,
-    restored: &mut Restored,
-) -> Result<()> {
-    let index = fetch::load_index(copy)?;
-    let (frames, root) = match &index {
-        Some(index) => (Some(index.all_frames()?), Some(index.header().root.clone())),
-        None => (None, None),
-    };
-    drop(index);
-    let plain = fetch::open_plain(copy, frames, ctx.workers)?;
-    let mut tar = TarReader::new(io::BufReader::with_capacity(128 << 10, plain));
-    let mut first = true;
-    let mut extractor = None;
-    while let Some(header) = tar.next()? {
-        let path = header.path.clone();
-        if first {
-            first = false;
-            let root = root.clone().map_or_else(|| safe_path(&path), Ok)?;
-            extractor =
-                Some(Extractor::open(&request.to, options(request, in_place, &unescape(&root)), ctx.cancel)?);
-        }
-        if let Some(extractor) = &mut extractor {
-            extractor.entry(header, &path, &mut tar)?;
-        }
-    }
-    drain(tar)?;
-    if let Some(extractor) = extractor {
-        restored.extracted = extractor.finish()?;
-    }
-    Ok(())
-}
-
-/// Reads what follows the end mark, so that damage and truncation behind it show.
-fn drain(tar: TarReader<impl Read>) -> Result<()> {
-    io::copy(&mut tar.into_inner(), &mut io::sink())
-        .map(|_| ())
-        .map_err(|e| Error::from_io("cannot read the end of the archive", e))
-}
-
-fn by_stream(
-    ctx: &RunContext<'_>,
-    request: &Request,
-    globs: &Selection,
-    copy: &Copy,
-    in_place: bool,
-    restored: &mut Restored,
-) -> Result<()> {
-    let plain = fetch::open_plain(copy, None, ctx.workers)?;
-    let mut tar = TarReader::new(io::BufReader::with_capacity(128 << 10, plain));
-    let mut root = None;
-    let mut extractor: Option<Extractor<'_>> = None;
-    while let Some(header) = tar.next()? {
-        let path = header.path.clone();
-        let safe = safe_path(&path)?;
-        let root = root.get_or_insert_with(|| safe.clone()).clone();
-        if !globs.is_match(&safe, &root) {
-            tar.skip_data()?;
-            continue;
-        }
-        if request.dry_run {
-            restored.listed.push(fsx::show(&safe));
-            tar.skip_data()?;
-            continue;
-        }
-        let extractor = match &mut extractor {
-            Some(extractor) => extractor,
-            none => none.insert(Extractor::open(&request.to, options(request, in_place, &root), ctx.cancel)?),
-        };
-        extractor.entry(header, &path, &mut tar)?;
-    }
-    drain(tar)?;
-    if let Some(extractor) = extractor {
-        restored.extracted = extractor.finish()?;
-    }
-    Ok(())
-}
-
-fn by_index(
-    ctx: &RunContext<'_>,
-    request: &Request,
-    globs: &Selection,
-    copy: &Copy,
-    index: &IndexReader<fetch::RangedObject>,
-    in_place: bool,
-    restored: &mut Restored,
-) -> Result<()> {
-    let root = unescape(&index.header().root);
-    let root = root.strip_prefix(b"/").unwrap_or(&root);
-    let chosen = choose(index, globs, root)?;
-    if request.dry_run {
-        restored.listed = chosen.iter().map(|e| fsx::show(&e.path)).collect();
-        restored.read_bytes = Some(index.source().read_bytes());
+    if !request.delete {
         return Ok(());
     }
-    let members = Members::new(copy, index);
-    let mut extractor = Extractor::open(&request.to, options(request, in_place, root), ctx.cancel)?;
-    for ancestor in ancestors(index, &chosen)? {
-        extractor.dir(&ancestor.path, &ancestor.meta)?;
-    }
-    let paths: BTreeSet<&[u8]> = chosen.iter().map(|e| e.path.as_slice()).collect();
-    let mut stand_ins: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    for entry in &chosen {
-        let mut source = entry.clone();
-        let mut link = None;
-        if entry.meta.kind == EntryKind::HardLink && !paths.contains(entry.link.as_slice()) {
-            // Its first name is not asked for: the first of its other names takes the bytes, the rest link to that.
-            match stand_ins.iter().find(|(first, _)| *first == entry.link) {
-                Some((_, stand_in)) => link = Some(stand_in.clone()),
-                None => {
-                    source = index.find(&entry.link)?.ok_or_else(|| {
-                        Error::new(
-                            ErrorKind::Corrupt,
-                            format!("`{}` links to nothing", fsx::show(&entry.path)),
-                        )
-                    })?;
-                    stand_ins.push((entry.link.clone(), entry.path.clone()));
-                }
-            }
-        }
-        let taken = take(&members, &source, entry, link, &mut extractor);
-        match taken {
-            Err(error) if restored.is_salvaged && error.kind() == ErrorKind::Corrupt => {
-                // The index knows enough of a directory to make it, without its attributes.
-                if entry.meta.kind == EntryKind::Dir {
-                    extractor.dir(&entry.path, &entry.meta)?;
-                }
-                extractor.problem(&entry.path, error);
-            }
-            other => other?,
+    let Some(record) = record else {
+        let text =
+            format!("--delete: nobody knows what was left out of `{}`, it has no record", candidate.target);
+        return refuse(text, "Restore it without --delete.");
+    };
+    for (reason, what) in [
+        (NoteKind::Unreadable, "could not be read"),
+        (NoteKind::LeftOut, "were left out by the configuration"),
+    ] {
+        let count = record.counts.get(reason.name()).copied().unwrap_or(0);
+        if count > 0 {
+            let text = format!(
+                "--delete: {count} entries of `{}` {what} when it was saved, and would be removed",
+                candidate.target
+            );
+            return refuse(text, "Restore it without --delete.");
         }
     }
-    restored.extracted = extractor.finish()?;
-    restored.read_bytes = Some(members.read_bytes() + index.source().read_bytes());
+    let leaves_out = job.sources.iter().filter(|s| s.index == record.source).any(|s| match &s.spec {
+        SourceSpec::Files(files) => {
+            !files.excludes.is_empty() || files.exclude_caches || !files.exclude_if_present.is_empty()
+        }
+        SourceSpec::Later => false,
+    });
+    if leaves_out && request.excludes.is_none() {
+        let text =
+            format!("--delete: what the excludes of `{}` leave out would be removed", candidate.target);
+        return refuse(text, "Restore it without --delete.");
+    }
     Ok(())
 }
 
-/// Reads one member at its place and puts it at the path of `entry`; `link` replaces what it links to.
-fn take(
-    members: &Members<'_>,
-    source: &IndexEntry,
-    entry: &IndexEntry,
-    link: Option<Vec<u8>>,
-    extractor: &mut Extractor<'_>,
-) -> Result<()> {
-    let mut tar = TarReader::new(members.open(source)?);
-    let header: EntryHeader = tar.next()?.filter(|h| h.path == source.path).ok_or_else(|| {
-        Error::new(ErrorKind::Corrupt, format!("the index misplaces `{}`", fsx::show(&source.path)))
-    })?;
-    let header = EntryHeader { link: link.unwrap_or_else(|| header.link.clone()), ..header };
-    extractor.entry(header, &entry.path, &mut tar)
+/// One backup on its way back.
+struct Way<'a> {
+    ctx: &'a RunContext<'a>,
+    request: &'a Request,
+    globs: &'a Selection,
+    candidate: &'a Candidate,
+    replace: bool,
 }
 
-/// The wanted entries, in the order of the archive.
-fn choose<R: ReadAt>(index: &IndexReader<R>, globs: &Selection, root: &[u8]) -> Result<Vec<IndexEntry>> {
-    let mut chosen = Vec::new();
-    if let Some(literals) = globs.literals(root) {
-        for literal in literals {
-            for entry in index.entries_under(&literal) {
-                chosen.push(entry?);
+impl<'a> Way<'a> {
+    fn passage(&self, copy: &'a Copy, replace: bool) -> Passage<'a> {
+        Passage {
+            ctx: self.ctx,
+            request: self.request,
+            globs: self.globs,
+            copy,
+            replace,
+            salvage: false,
+            index_failed: false.into(),
+        }
+    }
+
+    /// From the first copy that can be read whole, by its index; then without the index, where that was what
+    /// failed; then what single members give.
+    fn restore(&self, problems: &mut Vec<Problem>) -> Result<Restored> {
+        let mut last = None;
+        let mut without_index = Vec::new();
+        for (attempt, copy) in self.candidate.copies.iter().enumerate() {
+            let mut restored = Restored::new(self.candidate, copy);
+            // After a damaged copy, what it left is replaced.
+            let passage = self.passage(copy, self.replace || attempt > 0);
+            let Err(error) = passage.run(&mut restored) else { return Ok(restored) };
+            self.keep(copy, error, &mut last, problems)?;
+            if passage.index_failed.get() {
+                without_index.push(copy);
             }
         }
-        chosen.sort_by(|a, b| path_order(&a.path, &b.path));
-        chosen.dedup_by(|a, b| a.path == b.path);
-    } else {
-        for entry in index.entries() {
-            let entry = entry?;
-            if globs.is_match(&entry.path, root) {
-                chosen.push(entry);
-            }
-        }
-    }
-    Ok(chosen)
-}
-
-/// Directories above the chosen entries that the index knows and that are not chosen themselves.
-fn ancestors<R: ReadAt>(index: &IndexReader<R>, chosen: &[IndexEntry]) -> Result<Vec<IndexEntry>> {
-    let have: BTreeSet<&[u8]> = chosen.iter().map(|e| e.path.as_slice()).collect();
-    let mut wanted: BTreeSet<&[u8]> = BTreeSet::new();
-    for entry in chosen {
-        let mut path = entry.path.as_slice();
-        while let Some(i) = path.iter().rposition(|b| *b == b'/') {
-            path = &path[..i];
-            if have.contains(path) || !wanted.insert(path) {
-                break;
-            }
-        }
-    }
-    let mut found = Vec::new();
-    for path in wanted {
-        if let Some(entry) = index.find(path)?.filter(|e| e.meta.kind == EntryKind::Dir) {
-            found.push(entry);
-        }
-    }
-    Ok(found)
-}
-
-/// Undoes the percent-escapes of a target's path.
-fn unescape(root: &[u8]) -> Vec<u8> {
-    match std::str::from_utf8(root) {
-        Ok(text) => nxs_base::naming::unescape_component(text),
-        Err(_) => root.to_vec(),
-    }
-}
-
-/// The globs of a request.
-struct Selection {
-    globs: GlobSet,
-    /// Without a leading or trailing `/`; none if one of them is a pattern.
-    plain: Option<Vec<Vec<u8>>>,
-    is_empty: bool,
-}
-
-impl Selection {
-    fn new(paths: &[String]) -> Result<Self> {
-        let mut builder = GlobSetBuilder::new();
-        let mut plain = Some(Vec::new());
-        for path in paths {
-            let path = path.trim_start_matches("./").trim_matches('/');
-            let bad = |e: globset::Error| {
-                Error::new(ErrorKind::Invalid, format!("`{path}` is not a pattern: {}", e.kind()))
+        for copy in without_index.into_iter().filter(|_| !self.request.delete) {
+            let mut restored = Restored::new(self.candidate, copy);
+            let Err(error) = self.passage(copy, true).stream(&mut restored) else {
+                problems.extend(last.as_ref().map(Problem::from));
+                return Ok(restored);
             };
-            for pattern in [path.to_owned(), format!("{path}/**")] {
-                builder.add(GlobBuilder::new(&pattern).literal_separator(true).build().map_err(bad)?);
-            }
-            if path.contains(['*', '?', '[', ']', '{', '}', '\\']) {
-                plain = None;
-            } else if let Some(plain) = &mut plain {
-                plain.push(path.as_bytes().to_vec());
+            self.keep(copy, error, &mut last, problems)?;
+        }
+        let error = last.unwrap_or_else(|| Error::new(ErrorKind::NotFound, "there is no copy to read"));
+        if error.kind() == ErrorKind::Corrupt
+            && let Some(restored) = self.salvage(problems)
+        {
+            problems.push(Problem::from(&error));
+            return Ok(restored);
+        }
+        Err(error)
+    }
+
+    /// Keeps the error of a copy for the report; hands on what no other copy would mend.
+    fn keep(
+        &self,
+        copy: &Copy,
+        error: Error,
+        last: &mut Option<Error>,
+        problems: &mut Vec<Problem>,
+    ) -> Result<()> {
+        if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Full | ErrorKind::Invalid) {
+            return Err(error);
+        }
+        let text = format!("cannot read `{}` on {}", copy.entry.key, copy.storage_name);
+        let error = Error::new(error.kind(), text).with_source(error);
+        problems.extend(last.replace(error).as_ref().map(Problem::from));
+        Ok(())
+    }
+
+    /// No copy is whole: takes what can be read from the first copy whose index can be, member by member. The
+    /// members that are lost are among the problems of the extraction.
+    fn salvage(&self, problems: &mut Vec<Problem>) -> Option<Restored> {
+        for copy in self.candidate.copies.iter().filter(|c| c.entry.index.is_some()) {
+            let mut restored = Restored { is_salvaged: true, ..Restored::new(self.candidate, copy) };
+            let passage = Passage { salvage: true, ..self.passage(copy, true) };
+            match passage.run(&mut restored) {
+                Ok(()) if restored.extracted.files > 0 || self.request.dry_run => return Some(restored),
+                Ok(()) => {}
+                Err(error) => problems.push(Problem::from(&error)),
             }
         }
-        let globs =
-            builder.build().map_err(|e| Error::new(ErrorKind::Invalid, format!("bad pattern: {e}")))?;
-        Ok(Self { globs, plain, is_empty: paths.is_empty() })
+        None
     }
-
-    fn is_everything(&self) -> bool {
-        self.is_empty
-    }
-
-    fn is_match(&self, path: &[u8], root: &[u8]) -> bool {
-        use std::os::unix::ffi::OsStrExt as _;
-        let fits = |p: &[u8]| self.globs.is_match(std::path::Path::new(std::ffi::OsStr::from_bytes(p)));
-        self.is_empty || fits(path) || below(path, root).is_some_and(fits)
-    }
-
-    /// The paths themselves, each as written and below the target, where none is a pattern.
-    fn literals(&self, root: &[u8]) -> Option<Vec<Vec<u8>>> {
-        let plain = self.plain.as_ref().filter(|_| !self.is_empty)?;
-        Some(plain.iter().flat_map(|p| [p.clone(), [root, b"/", p].concat()]).collect())
-    }
-}
-
-/// The path below `root`, if it lies there.
-fn below<'p>(path: &'p [u8], root: &[u8]) -> Option<&'p [u8]> {
-    path.strip_prefix(root)?.strip_prefix(b"/")
 }

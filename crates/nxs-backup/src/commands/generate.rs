@@ -12,7 +12,7 @@ use crate::cli::GenerateArgs;
 use crate::exit::Exit;
 
 pub(crate) fn run(env: &Env, args: &GenerateArgs) -> Exit {
-    let Some(kind) = job_kind(&args.kind) else {
+    let Some(kind) = nxs_config::job_kind(&args.kind) else {
         let known: Vec<&str> = JobKind::ALL.iter().map(|k| k.name()).collect();
         env.console.say(&format!("`{}` is not a type of job; there are: {}", args.kind, known.join(", ")));
         return Exit::Usage;
@@ -36,15 +36,6 @@ pub(crate) fn run(env: &Env, args: &GenerateArgs) -> Exit {
             env.console.say_error(&error);
             Exit::Failed
         }
-    }
-}
-
-/// The types of today and the names that v2.0 had for two of them.
-fn job_kind(name: &str) -> Option<JobKind> {
-    match name {
-        "mysql_xtradb" => Some(JobKind::MysqlXtrabackup),
-        "postgresql_hot" => Some(JobKind::PostgresqlBasebackup),
-        _ => JobKind::ALL.into_iter().find(|k| k.name() == name),
     }
 }
 

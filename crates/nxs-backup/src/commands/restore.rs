@@ -4,8 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use nxs_base::ErrorKind;
+use nxs_base::spec::JobSpec;
+use nxs_base::spec::job::SourceSpec;
 use nxs_base::units::human_bytes;
-use nxs_engine::restore::{self, Request, Restored};
+use nxs_engine::restore::{self, Excludes, Request, Restored};
+use nxs_sources::files;
 
 use super::when;
 use crate::app::{self, Env};
@@ -36,6 +39,13 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Exit {
         env.console.say(&format!("job '{}' has no storage `{from}`, it has: {}", job.name, names.join(", ")));
         return Exit::Usage;
     }
+    let excludes = match args.delete.then(|| excludes_of(job)).transpose() {
+        Ok(excludes) => excludes,
+        Err(error) => {
+            env.console.say_error(&error);
+            return Exit::Configuration;
+        }
+    };
     let request = Request {
         source: args.source,
         target: args.target.clone(),
@@ -45,6 +55,7 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Exit {
         to: args.to.clone().unwrap_or_else(|| PathBuf::from("/")),
         in_place: args.in_place,
         delete: args.delete,
+        excludes,
         strip: args.strip,
         dry_run: args.dry_run,
         adopt: args.adopt,
@@ -73,6 +84,9 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Exit {
             text.push_str(&harmless(path));
             text.push('\n');
         }
+        for path in restored.extracted.pruned.paths.iter().filter(|_| request.dry_run) {
+            text.push_str(&format!("delete {}\n", harmless(path)));
+        }
         say(env, restored, &request);
         is_whole &= restored.extracted.problem_count == 0 && !restored.is_salvaged;
     }
@@ -82,6 +96,19 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Exit {
         (false, false) => Exit::Partial,
     };
     app::said(env, env.console.data(&text), exit)
+}
+
+/// What the sources of the job leave out of its backups, as it is configured now.
+fn excludes_of(job: &JobSpec) -> nxs_base::Result<Excludes> {
+    let mut by_source = Vec::new();
+    for entry in &job.sources {
+        if let SourceSpec::Files(files) = &entry.spec {
+            by_source.push((entry.index, files::excluder(files)?));
+        }
+    }
+    Ok(Excludes::new(move |source, root, path, is_dir| {
+        by_source.iter().any(|(index, excluded)| *index == source && excluded(root, path, is_dir))
+    }))
 }
 
 fn say(env: &Env, restored: &Restored, request: &Request) {
@@ -103,6 +130,13 @@ fn say(env: &Env, restored: &Restored, request: &Request) {
     }
     if restored.is_salvaged {
         env.console.say("no copy of it is whole: what could be read was restored, the rest is lost from it");
+    }
+    for note in &done.notes {
+        env.console.say(note);
+    }
+    if request.delete {
+        let (would, n) = (if request.dry_run { "would remove" } else { "removed" }, done.pruned.count);
+        env.console.say(&format!("{would} {n} entries that the backup does not have"));
     }
     if !restored.complete {
         env.console

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+use nxs_base::diag::Diagnostic;
 use nxs_base::event::{Event, EventSink};
 use nxs_base::report::{JobReport, Problem, RunReport};
 use nxs_base::spec::{IoNice, JobKind, JobSpec, MainSpec, RunSpec};
@@ -21,27 +22,30 @@ use crate::runlog::RunLog;
 use crate::{shelf, summary, wire};
 
 pub(crate) fn run(env: &Env, config: &Path, args: &StartArgs) -> u8 {
-    let spec = match app::load(env, config) {
-        Ok(spec) => spec,
+    let (spec, warnings) = match app::load_with_warnings(env, config) {
+        Ok(found) => found,
         Err(exit) => return exit.code(),
     };
-    let exit = run_spec(env, &spec, args);
+    let exit = run_spec(env, &spec, &warnings, args);
     if spec.main.legacy_exit_codes { exit.legacy_code() } else { exit.code() }
 }
 
-fn run_spec(env: &Env, spec: &RunSpec, args: &StartArgs) -> Exit {
+fn run_spec(env: &Env, spec: &RunSpec, warnings: &[Diagnostic], args: &StartArgs) -> Exit {
     let jobs = match app::select(env, spec, &args.job) {
         Ok(jobs) => jobs,
         Err(exit) => return exit,
     };
-    let file = match LogFile::open(Path::new(&spec.main.log_file)) {
-        Ok(file) => file,
-        Err(error) => {
-            env.console.say_error(&error);
-            return Exit::Failed;
-        }
-    };
+    // A backup without a log is better than none: its lines then go to stderr.
+    let file = LogFile::open(Path::new(&spec.main.log_file));
+    let file = file.map_err(|error| env.console.say_error(&error)).ok();
     let log = RunLog::new(env, file, Messages::new(&spec.jobs), args.verbose);
+    for warning in warnings {
+        log.say(Level::Warning, None, &warning.to_string().replace("\n  hint: ", ". hint: "));
+    }
+    if spec.jobs.is_empty() {
+        log.say_loud(Level::Error, messages::run::no_jobs());
+        return Exit::Failed;
+    }
     if env.lower_priority {
         lower_priority(&log, &spec.main);
     }
@@ -187,8 +191,7 @@ fn take_locks(env: &Env, main: &MainSpec, log: &RunLog<'_>) -> Result<(RunLock, 
                 log.say_error(&error);
                 return Err(Exit::Failed);
             }
-            Err(LockError::Held { holder }) if holder.is_empty() => String::new(),
-            Err(LockError::Held { holder }) => format!(" (process {holder})"),
+            Err(LockError::Held { holder }) => holder,
         };
         if waited >= timeout || env.cancel.is_cancelled() {
             log.say_loud(Level::Error, &messages::run::already_running(&holder));
@@ -197,12 +200,17 @@ fn take_locks(env: &Env, main: &MainSpec, log: &RunLog<'_>) -> Result<(RunLock, 
         if waited == 0 {
             log.say(Level::Warning, None, &messages::run::waiting_for_lock(&holder, timeout));
         }
-        let step = interval.min(timeout - waited);
-        (env.pause)(Duration::from_secs(step));
-        waited += step;
+        // Second by second, so that a signal ends the waiting at once.
+        for _ in 0..interval.min(timeout - waited) {
+            if !env.cancel.is_cancelled() {
+                (env.pause)(Duration::from_secs(1));
+                waited += 1;
+            }
+        }
     }
 }
 
+/// The holder in the error is empty or ` (…)`.
 fn try_locks(env: &Env, path: &Path) -> Result<(RunLock, Option<RunLock>), LockError> {
     let text = format!("nxs-backup start, run {}, since {}", env.run_id, env.clock.now().strftime("%F %T"));
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
@@ -210,6 +218,16 @@ fn try_locks(env: &Env, path: &Path) -> Result<(RunLock, Option<RunLock>), LockE
             LockError::Other(Error::io(format!("cannot make the directory of `{}`", path.display()), e))
         })?;
     }
-    let ours = RunLock::acquire(path, &text)?;
-    Ok((ours, (env.v2_lock)()?))
+    let ours =
+        RunLock::acquire(path, &text).map_err(|e| named(e, |holder| format!(" (process {holder})")))?;
+    let theirs = (env.v2_lock)().map_err(|e| named(e, |_| " (version 2 of nxs-backup)".to_owned()))?;
+    Ok((ours, theirs))
+}
+
+fn named(error: LockError, name: impl FnOnce(&str) -> String) -> LockError {
+    match error {
+        LockError::Held { holder } if holder.is_empty() => LockError::Held { holder: name("unknown") },
+        LockError::Held { holder } => LockError::Held { holder: name(&holder) },
+        other => other,
+    }
 }

@@ -4,22 +4,40 @@ use std::path::Path;
 
 use nxs_base::ErrorKind;
 use nxs_base::spec::{JobSpec, RunSpec};
+use nxs_config::Commands;
 
-use crate::app::{self, Env, GROUPS};
+use crate::app::{Env, GROUPS};
 use crate::exit::Exit;
 
 pub(crate) fn run(env: &Env, config: &Path) -> Exit {
-    let spec = match app::load(env, config) {
-        Ok(spec) => spec,
-        Err(exit) => {
-            let path = config.display();
-            env.console.say(&format!("The configuration file '{path}' cannot be used!"));
-            return exit;
-        }
+    let loaded = nxs_config::load(config, Commands::Leave);
+    loaded.diagnostics.iter().for_each(|d| env.console.say_diagnostic(d));
+    let path = config.display();
+    let good = loaded.spec.filter(|spec| sources_open(env, spec));
+    let Some(spec) = good else {
+        env.console.say(&format!("The configuration file '{path}' cannot be used!"));
+        return Exit::Configuration;
     };
-    env.console.say(&format!("The configuration file '{}' syntax is correct!", config.display()));
+    env.console.say(&format!("The configuration file '{path}' syntax is correct!"));
     show_plan(env, &spec);
     Exit::Complete
+}
+
+/// Whether every source of a type that this build has can be made sense of; says what cannot.
+fn sources_open(env: &Env, spec: &RunSpec) -> bool {
+    let mut good = true;
+    for job in &spec.jobs {
+        for source in &job.sources {
+            if let Err(error) = (env.open_source)(source, job.kind)
+                && error.kind() != ErrorKind::Unsupported
+            {
+                good = false;
+                let text = format!("job '{}', source {}: error: {}", job.name, source.index, error.chain());
+                env.console.say_with_hint(&text, error.hint());
+            }
+        }
+    }
+    good
 }
 
 fn show_plan(env: &Env, spec: &RunSpec) {

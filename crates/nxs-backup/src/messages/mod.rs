@@ -222,6 +222,11 @@ pub mod run {
         format!("the program broke one of its own rules in this job (a bug, please report it): {panic}")
     }
 
+    /// A run that backs up nothing must not look well.
+    pub fn no_jobs() -> &'static str {
+        "The configuration has no jobs: nothing is backed up."
+    }
+
     pub fn cancelled() -> &'static str {
         "The run was cancelled by a signal."
     }

@@ -61,12 +61,12 @@ pub(crate) struct House {
 impl House {
     /// A Friday at three, and nothing there yet.
     pub(crate) fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            now: date(2026, 11, 20).at(3, 0, 0, 0),
-            is_terminal: false,
-            cancel: Cancel::new(),
-        }
+        Self::in_dir(tempfile::tempdir().unwrap())
+    }
+
+    /// The same in a directory of the caller's choice.
+    pub(crate) fn in_dir(dir: tempfile::TempDir) -> Self {
+        Self { dir, now: date(2026, 11, 20).at(3, 0, 0, 0), is_terminal: false, cancel: Cancel::new() }
     }
 
     /// A house with one job `sites` over `www/*/` to a local storage, and one site in it.
@@ -98,13 +98,17 @@ impl House {
 
     /// Writes `nxs.conf`; `~` in it stands for the house.
     pub(crate) fn config(&self, text: &str) {
-        self.write("nxs.conf", &text.replace('~', self.root().to_str().unwrap()));
+        self.write("nxs.conf", &self.unmask(text));
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(self.path("nxs.conf"), private).unwrap();
     }
 
     pub(crate) fn mask(&self, text: &str) -> String {
         text.replace(self.root().to_str().unwrap(), "~")
+    }
+
+    pub(crate) fn unmask(&self, text: &str) -> String {
+        text.replace('~', self.root().to_str().unwrap())
     }
 
     /// Runs the program with `-c ~/nxs.conf` and these arguments.

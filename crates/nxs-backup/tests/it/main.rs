@@ -4,5 +4,8 @@
 mod cli;
 mod generate;
 mod house;
+mod lacks;
+mod process;
 mod start;
 mod test_config;
+mod words;

@@ -108,21 +108,19 @@ fn loop_timeout_waits_with_a_warning_and_then_gives_up() {
     house.config(&format!("{MAIN}  loop_timeout: 70\n  loop_interval: 30\njobs:\n{SITES}"));
     let _held = RunLock::acquire(&house.path("lock"), "").unwrap();
     let answer = house.run_with(&["start"], |env| {
-        env.pause = |_| {
-            PAUSES.fetch_add(1, Ordering::SeqCst);
+        env.pause = |time| {
+            PAUSES.fetch_add(usize::try_from(time.as_secs()).unwrap(), Ordering::SeqCst);
         };
     });
     assert_eq!(answer.code, 11);
-    assert_eq!(PAUSES.load(Ordering::SeqCst), 3);
-    assert!(
-        house.log().starts_with("WARNING [2026-11-20 03:00:00]: Another run holds the lock"),
-        "{}",
-        house.log()
-    );
-    assert!(
-        house.log().contains("\nERROR [2026-11-20 03:00:00]: Script already is running!"),
-        "{}",
-        house.log()
+    assert_eq!(PAUSES.load(Ordering::SeqCst), 70, "seconds");
+    let by = format!("(process {})", std::process::id());
+    assert_eq!(
+        house.log(),
+        format!(
+            "WARNING [2026-11-20 03:00:00]: Another run holds the lock {by}; waiting for up to 70 s.\n\
+             ERROR [2026-11-20 03:00:00]: Script already is running! {by}\n"
+        )
     );
 }
 
@@ -136,13 +134,87 @@ fn lock_file_moves_the_lock() {
 }
 
 #[test]
-fn a_log_that_cannot_be_opened_is_an_error_and_nothing_starts() {
+fn a_log_that_cannot_be_opened_is_said_and_its_lines_go_to_stderr_while_the_backup_is_made() {
     let house = House::with_sites();
     std::fs::create_dir(house.path("nxs.log")).unwrap();
     let answer = house.run(&["start"]);
-    assert_eq!(answer.code, 1);
+    assert_eq!(answer.code, 0);
     assert!(answer.err.starts_with("nxs-backup: cannot open the log file `~/nxs.log`: "), "{}", answer.err);
-    assert!(!house.path("backup").exists());
+    let lines = answer.err.matches("INFO [sites] [2026-11-20 03:00:00]: Starting backup for job 'sites'.\n");
+    assert_eq!(lines.count(), 1, "{}", answer.err);
+    assert!(house.path("backup/shop/daily/shop_2026-11-20_03-00.tar.gz").is_file());
+}
+
+#[test]
+fn a_log_on_a_full_disk_is_said_once_and_the_backup_is_made() {
+    let house = House::with_sites();
+    house.config(&format!("{MAIN}jobs:\n{SITES}").replace("~/nxs.log", "/dev/full"));
+    let answer = house.run(&["start"]);
+    assert_eq!(answer.code, 0);
+    assert_eq!(
+        answer.err.matches("nxs-backup: cannot write to the log file `/dev/full`: ").count(),
+        1,
+        "{answer:?}"
+    );
+    assert!(house.path("backup/shop/daily/shop_2026-11-20_03-00.tar.gz").is_file());
+}
+
+#[test]
+fn the_directory_of_the_log_is_made() {
+    let house = House::with_sites();
+    house.config(&format!("{MAIN}jobs:\n{SITES}").replace("~/nxs.log", "~/var/log/nxs.log"));
+    assert_eq!(house.run(&["start"]).code, 0);
+    assert!(house.read("var/log/nxs.log").ends_with("Stopping script.\n"));
+}
+
+#[test]
+fn warnings_of_the_configuration_go_to_the_log_and_not_into_the_mail_of_cron() {
+    let mut house = House::with_sites();
+    let sites = SITES.replace("    gzip: yes\n", "    gzip: yes\n    is_slave: no\n");
+    house.config(&format!("{MAIN}jobs:\n{sites}"));
+    let answer = house.run(&["start"]);
+    assert_eq!((answer.code, answer.err.as_str()), (0, ""));
+    let words =
+        "~/nxs.conf:16:5: warning: jobs[0].sources[0].is_slave: has no effect for jobs of type `desc_files`";
+    let line = format!("WARNING [2026-11-20 03:00:00]: {words}\n");
+    assert!(house.log().starts_with(&line), "{}", house.log());
+    for args in [&["ls"][..], &["rotate", "--dry-run"]] {
+        assert_eq!(house.run(args).err, "", "{args:?}");
+    }
+    house.is_terminal = true;
+    assert!(house.run(&["start"]).err.starts_with(&format!("nxs-backup: {words}\n")));
+}
+
+#[test]
+fn a_configuration_without_a_job_is_no_success() {
+    let house = House::new();
+    house.config(&format!("{MAIN}jobs: !include [conf.d/*.conf]\n"));
+    let answer = house.run(&["start"]);
+    assert_eq!(answer.code, 1);
+    assert_eq!(answer.err, "nxs-backup: The configuration has no jobs: nothing is backed up.\n");
+    assert!(
+        house
+            .log()
+            .ends_with("ERROR [2026-11-20 03:00:00]: The configuration has no jobs: nothing is backed up.\n")
+    );
+}
+
+#[test]
+fn an_empty_group_is_well() {
+    let house = House::with_sites();
+    let answer = house.run(&["start", "databases"]);
+    assert_eq!((answer.code, answer.err.as_str()), (0, ""));
+}
+
+#[test]
+fn the_lock_of_version_2_is_honoured_and_named() {
+    let house = House::with_sites();
+    let answer = house.run_with(&["start"], |env| {
+        env.v2_lock = || Err(nxs_sys::lock::LockError::Held { holder: String::new() });
+    });
+    let says = "Script already is running! (version 2 of nxs-backup)\n";
+    assert_eq!((answer.code, answer.err), (11, format!("nxs-backup: {says}")));
+    assert_eq!(house.run(&["start"]).code, 0, "our own lock was let go");
 }
 
 #[test]

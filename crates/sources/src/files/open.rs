@@ -106,7 +106,7 @@ impl Root {
                 let dir = self.open_quietly(|flags| self.reopen(flags | OFlags::DIRECTORY))?;
                 rfs::Dir::new(dir.0)?.next().transpose()?;
             }
-            EntryKind::File => drop(self.open_quietly(|flags| self.reopen(flags))?),
+            EntryKind::File => drop(self.open(b"")?),
             _ => {}
         }
         Ok(())
@@ -126,7 +126,8 @@ impl Root {
     /// Opens a file that somebody holds a lease on (Samba, the NFS server), which has to be given back first: waits
     /// for that, at most as long as the kernel lets the holder take. Only a regular file is waited for.
     fn open_leased(&self, below: &[u8]) -> io::Result<OpenFile> {
-        let found = self.open_below(below, OFlags::PATH)?;
+        let found =
+            if below.is_empty() { self.fd.try_clone()? } else { self.open_below(below, OFlags::PATH)? };
         if meta::from_stat(&rfs::fstat(&found)?).0.kind != EntryKind::File {
             return Err(Errno::NXIO.into());
         }
@@ -155,10 +156,11 @@ impl OpenFiles for Root {
     type File = OpenFile;
 
     fn open(&self, below: &[u8]) -> io::Result<OpenFile> {
-        if below.is_empty() {
-            return self.open_quietly(|flags| self.reopen(flags));
-        }
-        match self.open_quietly(|flags| self.open_below(below, flags)) {
+        let opened = match below {
+            [] => self.open_quietly(|flags| self.reopen(flags)),
+            _ => self.open_quietly(|flags| self.open_below(below, flags)),
+        };
+        match opened {
             Err(error) if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {
                 self.open_leased(below)
             }

@@ -94,10 +94,10 @@ impl AsFd for Root {
 }
 
 impl Root {
-    /// Opens the directory that the absolute `path` names on this host, making missing ones with mode 0755. Links on
+    /// Opens the directory that the absolute `path` names on this host, with `create` making missing ones with mode 0755. Links on
     /// the way are followed only if they belong to root or to the one who runs this: whoever owns a directory above
     /// could else lead a restore anywhere. [`ErrorKind::Denied`] for links of others.
-    pub fn open_trusted(path: &Path) -> Result<Self> {
+    pub fn open_trusted(path: &Path, create: bool) -> Result<Self> {
         let failed =
             |e: Errno| Error::io(format!("cannot open the directory `{}`", fsx::show_path(path)), e.into());
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -107,7 +107,7 @@ impl Root {
         let mut links = 0;
         while let Some(name) = rest.pop() {
             let next = match rustix::fs::openat(&dir, &name[..], flags, Mode::empty()) {
-                Err(Errno::NOENT) => {
+                Err(Errno::NOENT) if create => {
                     match rustix::fs::mkdirat(&dir, &name[..], Mode::from_raw_mode(0o755)) {
                         Ok(()) | Err(Errno::EXIST) => {}
                         Err(e) => return Err(failed(e)),

@@ -38,6 +38,8 @@ pub struct Options {
     pub replace: bool,
     /// Leading bytes of every path to leave out (`var/www/site1`); entries and hard links outside are refused.
     pub strip: Option<Vec<u8>>,
+    /// The only path that may come.
+    pub single: Option<Vec<u8>>,
     /// Directories above what is restored keep their metadata where they are there already.
     pub keep_parents: bool,
     /// No path comes twice: an index has said so. Spares the memory to notice.
@@ -163,14 +165,17 @@ impl<'a> Extractor<'a> {
 
     fn local_path(&self, path: &[u8]) -> Result<Vec<u8>> {
         let safe = safe_path(path)?;
+        let outside =
+            || Error::new(ErrorKind::Invalid, format!("`{}` lies outside the target", fsx::show(&safe)));
+        if self.options.single.as_ref().is_some_and(|single| *single != safe) {
+            return Err(outside());
+        }
         let Some(strip) = &self.options.strip else { return Ok(safe) };
         match safe.strip_prefix(strip.as_slice()) {
             Some([]) => Ok(Vec::new()),
             Some([b'/', rest @ ..]) => Ok(rest.to_vec()),
             _ if strip.is_empty() => Ok(safe),
-            _ => {
-                Err(Error::new(ErrorKind::Invalid, format!("`{}` lies outside the target", fsx::show(&safe))))
-            }
+            _ => Err(outside()),
         }
     }
 
@@ -359,31 +364,38 @@ impl<'a> Extractor<'a> {
 const NOT_ROOT: &str =
     "not run as root: owners, set-id bits and attributes that only root may set were left out";
 
-/// What `prune` would remove below the directory `scope` of `root`; nothing is changed.
-pub fn rehearse_prune(
-    root: Root,
-    options: &Options,
-    scope: &[u8],
-    known: impl Iterator<Item = Result<Vec<u8>>>,
-    cancel: &Cancel,
-    pruned: &mut Pruned,
-) -> Result<()> {
-    let excluded = options.delete.clone().unwrap_or_default();
-    let guard = guard(&root, options, &excluded, true)?;
-    let strip = options.strip.as_deref().unwrap_or_default();
-    let local = |path: &[u8]| {
-        let rest = path.strip_prefix(strip)?;
-        if strip.is_empty() {
-            Some(rest)
-        } else if rest.is_empty() {
-            Some(rest)
-        } else {
-            rest.strip_prefix(b"/")
-        }
-        .map(<[u8]>::to_vec)
-    };
-    let Some(scope) = local(scope) else { return Ok(()) };
-    guard.prune(&scope, known.filter_map(|path| path.map(|p| local(&p)).transpose()), cancel, pruned)
+/// Tells what [`Extractor::prune`] would remove, and changes nothing.
+pub struct Rehearsal {
+    guard: Guard,
+    strip: Vec<u8>,
+}
+
+impl Rehearsal {
+    pub fn new(root: Root, options: &Options) -> Result<Self> {
+        let excluded = options.delete.clone().unwrap_or_default();
+        Ok(Self {
+            guard: guard(&root, options, &excluded, true)?,
+            strip: options.strip.clone().unwrap_or_default(),
+        })
+    }
+
+    /// As [`Extractor::prune`].
+    pub fn prune(
+        &self,
+        scope: &[u8],
+        known: impl Iterator<Item = Result<Vec<u8>>>,
+        cancel: &Cancel,
+        pruned: &mut Pruned,
+    ) -> Result<()> {
+        let local = |path: &[u8]| match path.strip_prefix(self.strip.as_slice())? {
+            [] => Some(Vec::new()),
+            [b'/', rest @ ..] => Some(rest.to_vec()),
+            rest => self.strip.is_empty().then(|| rest.to_vec()),
+        };
+        let Some(scope) = local(scope) else { return Ok(()) };
+        let known = known.filter_map(|path| path.map(|p| local(&p)).transpose());
+        self.guard.prune(&scope, known, cancel, pruned)
+    }
 }
 
 fn guard(root: &Root, options: &Options, excluded: &Excluded, rehearse: bool) -> Result<Guard> {
@@ -396,7 +408,7 @@ fn guard(root: &Root, options: &Options, excluded: &Excluded, rehearse: bool) ->
 }
 
 /// Whether a name means the directory that the archive was made of (`.`, `./`, `/`).
-fn is_root_itself(path: &[u8]) -> bool {
+pub(super) fn is_root_itself(path: &[u8]) -> bool {
     path.split(|b| *b == b'/').all(|c| c.is_empty() || c == b".")
 }
 

@@ -43,7 +43,7 @@ impl fmt::Debug for Excluded {
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// The first removed paths (those to be removed, in a rehearsal), relative to the root, escaped.
+    /// The first removed paths (those to be removed, in a rehearsal), as the archive spells paths, escaped.
     pub paths: Vec<String>,
     pub count: u64,
     /// What could not be removed.
@@ -115,7 +115,7 @@ impl Guard {
                 if let Err(error) = self.remove(&fd, &name, &path, is_dir, &mut emptied) {
                     failed(pruned, &path, error);
                 }
-                emptied.iter().for_each(|path| pruned.removed(path));
+                emptied.iter().for_each(|path| pruned.removed(&join(&self.prefix, path)));
             } else if is_dir {
                 self.open(&path, &mut waiting, pruned);
             }

@@ -323,7 +323,8 @@ fn a_file_on_which_somebody_holds_a_lease_is_read_once_it_is_given_back() {
     use std::io::BufRead;
     use std::process::Stdio;
     let (_dir, root) = fresh();
-    for (name, size) in [("small", 2000), ("big", 400 << 10)] {
+    for (name, size, is_target) in [("small", 2000, false), ("big", 400 << 10, false), ("small", 2000, true)]
+    {
         let path = root.join(name);
         fs::write(&path, noise(size, 8)).unwrap();
         let holder = Command::new("python3")
@@ -343,7 +344,10 @@ fn a_file_on_which_somebody_holds_a_lease_is_read_once_it_is_given_back() {
             println!("SKIP leases: none to be had here");
             return;
         }
-        let (whole, report) = dump_path(&root, &[]);
+        let source = source(&[if is_target { &path } else { &root }.to_str().unwrap()], &[]);
+        let target = &targets(&source)[0];
+        source.probe(target).unwrap();
+        let (whole, report) = dump(&source, target);
         drop(holder.stdin.take());
         holder.wait().unwrap();
         assert_eq!(report.notes, [], "{name}");

@@ -3,6 +3,7 @@
 mod damage;
 mod increments;
 mod live;
+mod memory;
 mod mounts;
 mod names;
 mod odd;
