@@ -121,6 +121,8 @@ pub struct Record {
 }
 
 impl Record {
+    /// The level of a backup that is no increment and has none.
+    pub const FULL: &str = "full";
     /// Version of the wire form that is written.
     pub const FORMAT: u32 = 1;
     /// Upper bound of a record's object, both lines; larger ones are refused unread.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::civil::DateTime;
-use nxs_base::layout::{ADOPTION_LIST, Role, discrete, record_key, role_of};
+use nxs_base::layout::{ADOPTION_LIST, Role, discrete, incremental, record_key, role_of};
 use nxs_base::ports::storage::{ObjectInfo, ObjectKey, PartTag, Storage};
 use nxs_base::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -129,20 +129,30 @@ pub(super) fn read(storage: &dyn Storage, listing: &Listing) -> Result<Option<Ad
 
 /// What stays the same when rotation moves an archive: part and file name.
 fn family(key: &ObjectKey) -> Option<(String, String)> {
+    if incremental::parse(key).is_some() {
+        return Some((key.dir().to_owned(), key.file_name().to_owned()));
+    }
     discrete::parse(key).map(|p| (p.name.part, key.file_name().to_owned()))
 }
 
 fn is_v2_backup(listing: &Listing, info: &ObjectInfo, oldest_recorded: Option<DateTime>) -> bool {
-    let Some(parsed) = discrete::parse(&info.key) else { return false };
+    let (role, at) = match (incremental::parse(&info.key), discrete::parse(&info.key)) {
+        (Some(parsed), _) => (parsed.role, parsed.name.at),
+        (None, Some(parsed)) if parsed.name.is_adoptable() => (parsed.role, parsed.name.at),
+        _ => return false,
+    };
     let record = record_key(&info.key);
-    parsed.role == Role::Archive
-        && parsed.name.is_adoptable()
+    role == Role::Archive
         && !listing.has_record_in_family(&info.key)
         && !listing.partials.iter().any(|p| p.final_key == record)
-        && oldest_recorded.is_none_or(|oldest| parsed.name.at < oldest)
+        && oldest_recorded.is_none_or(|oldest| at < oldest)
 }
 
 fn oldest_recorded(listing: &Listing) -> Option<DateTime> {
     let records = listing.files.keys().filter(|k| role_of(k.file_name()).0 == Role::Record);
-    records.filter_map(discrete::parse).map(|p| p.name.at).min()
+    let at = |key| match incremental::parse(key) {
+        Some(parsed) => Some(parsed.name.at),
+        None => discrete::parse(key).map(|p| p.name.at),
+    };
+    records.filter_map(at).min()
 }

@@ -16,17 +16,28 @@ pub(super) struct Listing {
     /// Link to what it leads to.
     pub(super) links: BTreeMap<ObjectKey, Option<ObjectKey>>,
     pub(super) partials: Vec<Partial>,
+    links_by_target: BTreeMap<ObjectKey, Vec<ObjectKey>>,
 }
 
 impl Listing {
     /// Lists everything. Fails rather than leave something out.
     pub(super) fn read(storage: &dyn Storage) -> Result<Self> {
-        let mut listing = Self { files: BTreeMap::new(), links: BTreeMap::new(), partials: Vec::new() };
+        let mut listing = Self {
+            files: BTreeMap::new(),
+            links: BTreeMap::new(),
+            partials: Vec::new(),
+            links_by_target: BTreeMap::new(),
+        };
         storage.list("", &mut |info| {
             listing.add(info);
             Ok(())
         })?;
         listing.partials.sort_by(|a, b| a.key.cmp(&b.key));
+        for (link, target) in &listing.links {
+            if let Some(target) = target {
+                listing.links_by_target.entry(target.clone()).or_default().push(link.clone());
+            }
+        }
         listing.resolve_long_names();
         Ok(listing)
     }
@@ -87,6 +98,11 @@ impl Listing {
         self.files.contains_key(&record_key(archive))
             || discrete::siblings(archive)
                 .is_some_and(|all| all.iter().any(|(_, s)| self.files.contains_key(&record_key(s))))
+    }
+
+    /// All links that lead to `archive`, in the order of their keys.
+    pub(super) fn links_to(&self, archive: &ObjectKey) -> Vec<ObjectKey> {
+        self.links_by_target.get(archive).cloned().unwrap_or_default()
     }
 
     /// The links to `archive` in the other period directories, each with whether it leads there. A link that leads

@@ -15,11 +15,13 @@ pub(crate) mod memory;
 pub(crate) mod tests;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use nxs_base::Error;
 use nxs_base::calendar::{Period, Periods};
 use nxs_base::entry::FileTime;
-use nxs_base::layout::discrete::ArchiveName;
+use nxs_base::layout::discrete::{ArchiveName, Suffix};
+use nxs_base::layout::incremental;
 use nxs_base::ports::storage::{ObjectInfo, ObjectKey, PartTag};
 use nxs_base::record::Record;
 
@@ -53,11 +55,15 @@ pub struct CatalogEntry {
     pub mtime: FileTime,
     /// What its name says; none outside the layout of discrete backups.
     pub name: Option<ArchiveName>,
+    /// What its name says; none outside the layout of incremental backups.
+    pub increment: Option<incremental::ArchiveName>,
     pub origin: Origin,
     /// Where its index lies, if there is one.
     pub index: Option<ObjectInfo>,
     /// Links to it from other period directories.
     pub links: Vec<PeriodLink>,
+    /// Links to an incremental backup from the places of lower levels that it stands for.
+    pub stand_ins: Vec<ObjectKey>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -146,11 +152,29 @@ impl CatalogEntry {
 
     /// Start of the run; for adopted ones the local time of the name, read in `zone`.
     pub fn started(&self, zone: &TimeZone) -> Timestamp {
-        match (self.record(), &self.name) {
+        match (self.record(), self.local()) {
             (Some(record), _) => record.started,
-            (None, Some(name)) => zone.to_timestamp(name.at).unwrap_or(Timestamp::MIN),
+            (None, Some(at)) => zone.to_timestamp(at).unwrap_or(Timestamp::MIN),
             (None, None) => Timestamp::MIN,
         }
+    }
+
+    /// Local start as record or name tell it.
+    pub fn local(&self) -> Option<DateTime> {
+        let of_name = || self.name.as_ref().map(|n| n.at).or_else(|| self.increment.as_ref().map(|n| n.at));
+        self.record().map(|r| r.local).or_else(of_name)
+    }
+
+    /// What the stages after the source left in its name.
+    pub fn suffix(&self) -> Suffix {
+        let increment = || self.increment.as_ref().map(|n| n.suffix);
+        self.name.as_ref().map(|n| n.suffix).or_else(increment).unwrap_or_default()
+    }
+
+    /// Part and stem of its name.
+    pub fn part_and_stem(&self) -> Option<(&str, &str)> {
+        let discrete = self.name.as_ref().map(|n| (n.part.as_str(), n.stem.as_str()));
+        discrete.or_else(|| self.increment.as_ref().map(|n| (n.part.as_str(), n.stem.as_str())))
     }
 
     /// Bytes that dropping it frees.
@@ -169,8 +193,8 @@ impl CatalogEntry {
                 root: r.root.clone(),
             });
         }
-        let name = self.name.as_ref()?;
-        let mut fitting = configured.iter().filter(|g| g.part == name.part && g.stem == name.stem);
+        let (part, stem) = self.part_and_stem()?;
+        let mut fitting = configured.iter().filter(|g| g.part == part && g.stem == stem);
         match (fitting.next(), fitting.next()) {
             (Some(group), None) => Some(group.id.clone()),
             _ => None,

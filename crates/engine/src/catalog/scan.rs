@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use nxs_base::layout::{Role, discrete, index_key, record_key, role_of};
+use nxs_base::layout::{Role, discrete, incremental, index_key, record_key, role_of};
 use nxs_base::ports::storage::{ObjectInfo, ObjectKey, Storage};
 use nxs_base::record::Record;
 use nxs_base::{Error, ErrorKind, Result};
@@ -64,7 +64,8 @@ fn add_archive(
     catalog: &mut Catalog,
     claimed: &mut BTreeSet<ObjectKey>,
 ) -> Result<()> {
-    let name = discrete::parse(&info.key).map(|p| p.name);
+    let discrete = discrete::parse(&info.key).map(|p| p.name);
+    let increment = incremental::parse(&info.key).map(|p| p.name);
     let index = listing.companion(&info.key, index_key).cloned();
     let origin = match listing.companion(&info.key, record_key) {
         Some(at) => {
@@ -78,14 +79,15 @@ fn add_archive(
                 Err(error) => return Err(error),
             }
         }
-        None => match &name {
-            None => return Ok(()),
-            Some(name) if name.is_adoptable() && adopted.contains(info) => Origin::Adopted,
-            Some(_) => {
+        None if discrete.is_none() && increment.is_none() => return Ok(()),
+        None => {
+            let is_adoptable = increment.is_some() || discrete.as_ref().is_some_and(|n| n.is_adoptable());
+            if !is_adoptable || !adopted.contains(info) {
                 catalog.orphans.push(info.clone());
                 return Ok(());
             }
-        },
+            Origin::Adopted
+        }
     };
     if let Origin::Recorded { record, .. } = &origin {
         let expected = record.index.as_ref().map(|i| i.stored.bytes);
@@ -96,14 +98,23 @@ fn add_archive(
             catalog.damaged.push(Damage { key, problem });
         }
     }
-    let links = listing.period_links(&info.key).into_iter();
+    // The month of an incremental tree looks like a monthly backup of a part that ends with year and month.
+    let is_increment = match &origin {
+        Origin::Recorded { record, .. } => record.level != Record::FULL,
+        Origin::Adopted => increment.is_some(),
+    };
+    let (name, increment) = if is_increment { (None, increment) } else { (discrete, None) };
+    let links = if is_increment { Vec::new() } else { listing.period_links(&info.key) }.into_iter();
+    let stand_ins = if is_increment { listing.links_to(&info.key) } else { Vec::new() };
     catalog.entries.push(CatalogEntry {
         key: info.key.clone(),
         size_bytes: info.size_bytes,
         mtime: info.mtime,
         name,
+        increment,
         origin,
         index,
+        stand_ins,
         links: links
             .map(|(period, key, leads_to_archive)| PeriodLink { period, key, leads_to_archive })
             .collect(),
@@ -152,9 +163,14 @@ fn links_to_nowhere(listing: &Listing) -> Vec<ObjectKey> {
         .links
         .iter()
         .filter(|(_, target)| leads_nowhere(target))
-        .filter(|(key, _)| discrete::parse(key).is_some_and(|p| p.role == Role::Archive))
         .filter(|(key, _)| {
-            discrete::siblings(key).is_some_and(|all| !all.iter().any(|(_, s)| listing.files.contains_key(s)))
+            let alone = |p: discrete::Parsed| {
+                let all = discrete::siblings(key);
+                p.role == Role::Archive
+                    && all.is_some_and(|all| !all.iter().any(|(_, s)| listing.files.contains_key(s)))
+            };
+            incremental::parse(key).is_some_and(|p| p.role == Role::Archive)
+                || discrete::parse(key).is_some_and(alone)
         })
         .map(|(key, _)| key.clone())
         .collect()

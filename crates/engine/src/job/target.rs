@@ -419,6 +419,7 @@ fn after_commit(
         size_bytes: bytes,
         mtime: FileTime { sec: record.finished.as_second(), nsec: 0 },
         name: Some(slot.name.clone()),
+        increment: None,
         origin: Origin::Recorded {
             record: Box::new(record.clone()),
             record_key: layout::record_key(&slot.key),
@@ -430,6 +431,7 @@ fn after_commit(
             mtime: FileTime::default(),
         }),
         links,
+        stand_ins: Vec::new(),
     });
     let policy =
         Policy { retention: store.spec().retention, now: record.started, upcoming: None, allow_last: false };

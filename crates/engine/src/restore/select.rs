@@ -86,9 +86,11 @@ pub fn candidates(
             size_bytes: o.size_bytes,
             mtime: o.mtime,
             name: discrete::parse(&o.key).map(|p| p.name),
+            increment: None,
             origin: Origin::Adopted,
             index: None,
             links: Vec::new(),
+            stand_ins: Vec::new(),
         });
         for entry in shelf.catalog.entries.iter().cloned().chain(orphans) {
             let Some((id, mut candidate)) = candidate(job, server_name, &entry, zone) else { continue };
