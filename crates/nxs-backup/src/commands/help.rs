@@ -1,4 +1,4 @@
-//! `help`: the help of the program or of a command, and the table of exit codes.
+//! `help`: the help of the program or of a command, and the tables of exit codes and (for the manual) of all keys.
 
 use clap::CommandFactory;
 
@@ -11,6 +11,7 @@ pub(crate) fn run(env: &Env, topic: Option<&str>, markdown: bool) -> Exit {
     root.build();
     let text = match topic {
         None => root.render_help().to_string(),
+        Some("config") if markdown => nxs_config::markdown(),
         Some("exit-codes") if markdown => exit::markdown(),
         Some("exit-codes") => exit::text(),
         Some(name) => match root.find_subcommand_mut(name) {
