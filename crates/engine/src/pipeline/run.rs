@@ -47,7 +47,7 @@ struct PipeSink<'a> {
     progress: &'a dyn Fn(u64),
 }
 
-type Out<'a> = Box<dyn FnMut(&[u8]) -> Result<()> + 'a>;
+type Out<'a> = Box<dyn FnMut(&mut Vec<u8>) -> Result<()> + 'a>;
 
 impl Sink for PipeSink<'_> {
     fn begin(&mut self, artefact: Artefact) -> Result<()> {
@@ -94,7 +94,12 @@ pub struct Passage<'a> {
 /// Dumps `target` of `source` through the pipeline into staged objects, reading the source once.
 /// `Err` means that the source (or every storage) failed and nothing is left staged; a single storage's failure
 /// is in [`Passed::staged`]. `index` is an empty index to fill; dropped when the artefact has none.
-pub fn pass(source: &dyn Source, target: &Target, index: IndexWriter, passage: Passage<'_>) -> Result<Passed> {
+pub fn pass(
+    source: &dyn Source,
+    target: &Target,
+    index: IndexWriter,
+    passage: Passage<'_>,
+) -> Result<Passed> {
     let (fan, readers) = fanout::open(passage.lanes.len(), POOL_BYTES);
     thread::scope(|scope| {
         let threads: Vec<_> = passage
@@ -111,7 +116,8 @@ pub fn pass(source: &dyn Source, target: &Target, index: IndexWriter, passage: P
         let staged: Vec<Result<Box<dyn Pending>>> = threads
             .into_iter()
             .map(|t| {
-                t.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "the storage's thread panicked")))
+                t.join()
+                    .unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "the storage's thread panicked")))
             })
             .collect();
         match made {
@@ -142,11 +148,17 @@ fn stage_lane(lane: &Lane, tag: &PartTag, mut reader: LaneReader) -> Result<Box<
     lane.storage.stage(&lane.key, tag, &mut reader as &mut dyn Read)
 }
 
-fn make(source: &dyn Source, target: &Target, fan: FanOut, index: IndexWriter, passage: &Passage<'_>) -> Result<Passed> {
+fn make(
+    source: &dyn Source,
+    target: &Target,
+    fan: FanOut,
+    index: IndexWriter,
+    passage: &Passage<'_>,
+) -> Result<Passed> {
     let mut digest = Digest::default();
-    let out: Out<'_> = Box::new(|stored: &[u8]| {
+    let out: Out<'_> = Box::new(|stored: &mut Vec<u8>| {
         digest.update(stored);
-        fan.push(stored.to_vec())
+        fan.push(std::mem::replace(stored, fan.spare()))
     });
     let frames = FrameWriter::new(passage.codec, passage.workers, out)?;
     let (frames, index, plain_bytes, dump) = {
