@@ -1,8 +1,7 @@
 //! Cuts a plain stream into frames and compresses them on several threads, keeping the order.
 //!
-//! Memory: at most `workers + 2` frames are under way, besides the one being filled; buffers are used again. With two
-//! workers that is at most 18 MiB for frames of 2 MiB and 36 MiB for frames of 4 MiB, plus what the codec needs per
-//! thread (see `docs/format.md`).
+//! Memory: at most `workers + 2` frames are under way, besides the one being filled, and never more than fit
+//! [`BUFFER_BYTES`]; buffers are used again. What the codec needs per thread comes on top.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
@@ -13,6 +12,10 @@ use nxs_base::{Error, ErrorKind, Result};
 
 use super::codec::Encoder;
 use super::{Codec, FrameRecord, FrameTotals, plain_hash};
+
+/// Room for the plain and the stored bytes of all frames under way, however many workers there are: sixteen frames of
+/// 2 MiB, eight of 4 MiB.
+const BUFFER_BYTES: usize = 64 << 20;
 
 /// A frame on its way to a worker.
 struct Job {
@@ -33,8 +36,8 @@ struct Done {
 /// Writes plain bytes as a sequence of frames.
 ///
 /// `out` is called on the caller's thread, inside `write`, `cut_here` and `finish`, with the stored bytes in order, a
-/// frame at a time. After an error every further call fails. Dropping without `finish` ends the threads; what was
-/// handed to `out` by then is a torn stream.
+/// frame at a time. It may keep the buffer and leave another one, whose content does not matter. After an error every
+/// further call fails. Dropping without `finish` ends the threads; what was handed to `out` by then is a torn stream.
 pub struct FrameWriter<F> {
     out: F,
     frame_bytes: usize,
@@ -69,11 +72,13 @@ impl Drop for Pool {
     }
 }
 
-impl<F: FnMut(&[u8]) -> Result<()>> FrameWriter<F> {
-    /// `workers` is the number of compressing threads, at least one. Fails on a level that the codec does not have
-    /// and when no thread can be started.
+impl<F: FnMut(&mut Vec<u8>) -> Result<()>> FrameWriter<F> {
+    /// `workers` is the number of compressing threads, at least one; more than there can be frames under way are not
+    /// started. Fails on a level that the codec does not have and when no thread can be started.
     pub fn new(codec: Codec, workers: usize, out: F) -> Result<Self> {
-        let workers = workers.max(1);
+        let frame_bytes = codec.frame_bytes();
+        let max_pending = (workers.max(1) + 2).min(BUFFER_BYTES / (2 * frame_bytes) - 1);
+        let workers = workers.clamp(1, max_pending);
         let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
         let mut pool = Pool { jobs: Some(jobs), threads: Vec::with_capacity(workers) };
@@ -88,10 +93,10 @@ impl<F: FnMut(&[u8]) -> Result<()>> FrameWriter<F> {
         }
         Ok(Self {
             out,
-            frame_bytes: codec.frame_bytes(),
+            frame_bytes,
             filling: Vec::new(),
-            pending: VecDeque::with_capacity(workers + 2),
-            max_pending: workers + 2,
+            pending: VecDeque::with_capacity(max_pending),
+            max_pending,
             spare_plain: Vec::new(),
             spare_stored: Vec::new(),
             records: Vec::new(),
@@ -103,7 +108,7 @@ impl<F: FnMut(&[u8]) -> Result<()>> FrameWriter<F> {
         })
     }
 
-    /// Appends plain bytes. Waits while `workers + 2` frames are under way.
+    /// Appends plain bytes. Waits while too many frames are under way.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         self.guard(|this| {
             while !bytes.is_empty() {
@@ -118,13 +123,16 @@ impl<F: FnMut(&[u8]) -> Result<()>> FrameWriter<F> {
                     this.submit()?;
                 }
             }
-            this.collect_ready()
+            Ok(())
         })
     }
 
-    /// Ends the frame here if at least three quarters of it are filled; else does nothing.
+    /// Ends the frame here if at least 15 sixteenths of it are filled (a file of 128 KiB then never needs a second
+    /// frame); else does nothing.
     pub fn cut_here(&mut self) -> Result<()> {
-        self.guard(|this| if this.filling.len() >= this.frame_bytes / 4 * 3 { this.submit() } else { Ok(()) })
+        self.guard(
+            |this| if this.filling.len() >= this.frame_bytes / 16 * 15 { this.submit() } else { Ok(()) },
+        )
     }
 
     /// Plain bytes written so far: the plain offset of the next byte.
@@ -176,7 +184,7 @@ impl<F: FnMut(&[u8]) -> Result<()>> FrameWriter<F> {
         let jobs = self.pool.jobs.as_ref().ok_or_else(thread_ended)?;
         jobs.send(Job { plain, stored, reply }).map_err(|_| thread_ended())?;
         self.pending.push_back(answer);
-        Ok(())
+        self.collect_ready()
     }
 
     /// Hands on, in order, what is compressed already; does not wait.
@@ -200,10 +208,10 @@ impl<F: FnMut(&[u8]) -> Result<()>> FrameWriter<F> {
         self.hand_on(done)
     }
 
-    fn hand_on(&mut self, done: Done) -> Result<()> {
-        (self.out)(&done.stored)?;
+    fn hand_on(&mut self, mut done: Done) -> Result<()> {
         let stored_bytes = u32::try_from(done.stored.len())
             .map_err(|_| Error::new(ErrorKind::Other, "cannot store a frame of more than 4 GiB"))?;
+        (self.out)(&mut done.stored)?;
         self.records.push(FrameRecord {
             stored_offset: self.totals.stored_bytes,
             stored_bytes,

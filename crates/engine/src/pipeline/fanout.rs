@@ -11,7 +11,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use nxs_base::error::{Error, ErrorKind, Result};
 
 /// Bytes that all lanes together may hold back.
-pub const POOL_BYTES: usize = 48 << 20;
+pub const POOL_BYTES: usize = 32 << 20;
+
+/// Buffers kept to be filled again.
+const SPARES: usize = 3;
 
 struct Lane {
     queue: VecDeque<Arc<Vec<u8>>>,
@@ -28,6 +31,7 @@ enum End {
 struct State {
     lanes: Vec<Lane>,
     held_bytes: usize,
+    spares: Vec<Vec<u8>>,
     end: End,
 }
 
@@ -45,8 +49,11 @@ impl Shared {
 
 fn release(state: &mut State, block: Arc<Vec<u8>>) {
     let bytes = block.len();
-    if Arc::into_inner(block).is_some() {
+    if let Some(buffer) = Arc::into_inner(block) {
         state.held_bytes -= bytes;
+        if state.spares.len() < SPARES {
+            state.spares.push(buffer);
+        }
     }
 }
 
@@ -68,6 +75,7 @@ pub fn open(lanes: usize, pool_bytes: usize) -> (FanOut, Vec<LaneReader>) {
     let state = State {
         lanes: (0..lanes).map(|_| Lane { queue: VecDeque::new(), cut_off: false }).collect(),
         held_bytes: 0,
+        spares: Vec::new(),
         end: End::Open,
     };
     let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), pool_bytes });
@@ -102,6 +110,11 @@ impl FanOut {
         release(&mut state, block);
         self.shared.changed.notify_all();
         Ok(())
+    }
+
+    /// A buffer that all lanes are done with, else a new one; its content does not matter.
+    pub fn spare(&self) -> Vec<u8> {
+        self.shared.lock().spares.pop().unwrap_or_default()
     }
 
     /// Says that the stream is whole: readers come to a clean end.

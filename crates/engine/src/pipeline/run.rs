@@ -47,7 +47,7 @@ struct PipeSink<'a> {
     progress: &'a dyn Fn(u64),
 }
 
-type Out<'a> = Box<dyn FnMut(&[u8]) -> Result<()> + 'a>;
+type Out<'a> = Box<dyn FnMut(&mut Vec<u8>) -> Result<()> + 'a>;
 
 impl Sink for PipeSink<'_> {
     fn begin(&mut self, artefact: Artefact) -> Result<()> {
@@ -156,9 +156,9 @@ fn make(
     passage: &Passage<'_>,
 ) -> Result<Passed> {
     let mut digest = Digest::default();
-    let out: Out<'_> = Box::new(|stored: &[u8]| {
+    let out: Out<'_> = Box::new(|stored: &mut Vec<u8>| {
         digest.update(stored);
-        fan.push(stored.to_vec())
+        fan.push(std::mem::replace(stored, fan.spare()))
     });
     let frames = FrameWriter::new(passage.codec, passage.workers, out)?;
     let (frames, index, plain_bytes, dump) = {
