@@ -2,7 +2,7 @@
 //! the storages' staged (complete, unpublished) objects back together with what was seen on the way.
 
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use nxs_archive::frames::{Codec, FrameRecord, FrameTotals, FrameWriter};
@@ -37,8 +37,11 @@ pub struct Passed {
     pub staged: Vec<Result<Box<dyn Pending>>>,
 }
 
-struct PipeSink<'a> {
-    frames: FrameWriter<Out<'a>>,
+/// One artefact on its way: frames, digest and fan-out behind a [`Sink`].
+struct Pipe<'a> {
+    frames: FrameWriter<Out>,
+    digest: Arc<Mutex<Digest>>,
+    fan: Arc<FanOut>,
     index: Option<IndexWriter>,
     plain_bytes: u64,
     reported_bytes: u64,
@@ -47,9 +50,45 @@ struct PipeSink<'a> {
     progress: &'a dyn Fn(u64),
 }
 
-type Out<'a> = Box<dyn FnMut(&mut Vec<u8>) -> Result<()> + 'a>;
+type Out = Box<dyn FnMut(&mut Vec<u8>) -> Result<()>>;
 
-impl Sink for PipeSink<'_> {
+impl<'a> Pipe<'a> {
+    fn open(fan: FanOut, index: IndexWriter, passage: &Passage<'a>) -> Result<Self> {
+        let digest = Arc::new(Mutex::new(Digest::default()));
+        let fan = Arc::new(fan);
+        let (to_digest, to_fan) = (Arc::clone(&digest), Arc::clone(&fan));
+        let out: Out = Box::new(move |stored: &mut Vec<u8>| {
+            to_digest.lock().unwrap_or_else(PoisonError::into_inner).update(stored);
+            to_fan.push(std::mem::replace(stored, to_fan.spare()))
+        });
+        Ok(Self {
+            frames: FrameWriter::new(passage.codec, passage.workers, out)?,
+            digest,
+            fan,
+            index: Some(index),
+            plain_bytes: 0,
+            reported_bytes: 0,
+            begun: false,
+            cancel: passage.cancel,
+            progress: passage.progress,
+        })
+    }
+
+    /// Ends the stream; the storages come to a clean end. Dropped without this, they fail.
+    fn finish(self, dump: DumpReport) -> Result<Passed> {
+        let (frames, out, totals) = self.frames.finish()?;
+        drop(out);
+        self.cancel.check()?;
+        let fan = Arc::into_inner(self.fan)
+            .ok_or_else(|| Error::new(ErrorKind::Other, "the stream is still in use at its end"))?;
+        fan.finish();
+        let digest = std::mem::take(&mut *self.digest.lock().unwrap_or_else(PoisonError::into_inner));
+        let (plain_bytes, archive) = (self.plain_bytes, digest.finish());
+        Ok(Passed { plain_bytes, archive, frames, totals, index: self.index, dump, staged: Vec::new() })
+    }
+}
+
+impl Sink for Pipe<'_> {
     fn begin(&mut self, artefact: Artefact) -> Result<()> {
         if self.begun {
             return Err(Error::new(ErrorKind::Unsupported, "a second artefact of one target"));
@@ -100,83 +139,82 @@ pub fn pass(
     index: IndexWriter,
     passage: Passage<'_>,
 ) -> Result<Passed> {
-    let (fan, readers) = fanout::open(passage.lanes.len(), POOL_BYTES);
-    thread::scope(|scope| {
-        let threads: Vec<_> = passage
-            .lanes
-            .iter()
-            .zip(readers)
-            .map(|(lane, reader)| {
-                let tag = passage.tag;
-                scope.spawn(move || stage_lane(lane, tag, reader))
-            })
-            .collect();
+    let cancel = passage.cancel;
+    let mut dump = |sinks: &mut [&mut dyn Sink]| {
+        let dumped = sinks.iter_mut().map(|sink| source.dump(target, &mut **sink, cancel));
+        Ok(dumped.collect())
+    };
+    let passed = pass_each(vec![(passage, index)], &mut dump)?;
+    passed.into_iter().next().unwrap_or_else(|| Err(Error::new(ErrorKind::Other, "nothing was dumped")))
+}
 
-        let made = make(source, target, fan, index, &passage);
-        let staged: Vec<Result<Box<dyn Pending>>> = threads
-            .into_iter()
-            .map(|t| {
-                t.join()
-                    .unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "the storage's thread panicked")))
-            })
-            .collect();
-        match made {
-            Ok(made) => Ok(Passed { staged, ..made }),
-            Err(error) => {
-                // When no storage took the bytes, the storages know why.
-                if error.kind() != ErrorKind::Cancelled
-                    && staged.iter().all(Result::is_err)
-                    && staged.iter().any(|s| s.as_ref().is_err_and(|e| e.kind() != ErrorKind::Cancelled))
-                {
-                    return Ok(Passed {
-                        plain_bytes: 0,
-                        archive: Digest::default().finish(),
-                        frames: Vec::new(),
-                        totals: FrameTotals::default(),
-                        index: None,
-                        dump: DumpReport::default(),
-                        staged,
-                    });
-                }
-                Err(error)
-            }
+/// Fills the sinks, one per passage; one answer for each. `Err` ends all.
+pub type Dump<'a> = &'a mut dyn FnMut(&mut [&mut dyn Sink]) -> Result<Vec<Result<DumpReport>>>;
+
+/// As [`pass`], with several artefacts from one look at the source.
+pub fn pass_each(passages: Vec<(Passage<'_>, IndexWriter)>, dump: Dump<'_>) -> Result<Vec<Result<Passed>>> {
+    let pool_bytes = POOL_BYTES / passages.len().max(1);
+    thread::scope(|scope| {
+        let mut pipes = Vec::new();
+        let mut staging = Vec::new();
+        for (passage, index) in passages {
+            let (fan, readers) = fanout::open(passage.lanes.len(), pool_bytes);
+            let (lanes, tag) = (passage.lanes, passage.tag);
+            let threads = lanes.iter().zip(readers);
+            let threads = threads.map(|(lane, reader)| scope.spawn(move || stage_lane(lane, tag, reader)));
+            staging.push(threads.collect::<Vec<_>>());
+            pipes.push(Pipe::open(fan, index, &passage)?);
         }
+        let mut sinks: Vec<&mut dyn Sink> = pipes.iter_mut().map(|pipe| pipe as &mut dyn Sink).collect();
+        let dumped = dump(&mut sinks);
+        let made: Vec<Result<Passed>> = match dumped {
+            Ok(reports) => {
+                pipes.into_iter().zip(reports).map(|(pipe, report)| pipe.finish(report?)).collect()
+            }
+            Err(error) => {
+                // Dropping the pipes ends the storages' threads.
+                let others = pipes.iter().skip(1).map(|_| Err(Error::new(error.kind(), error.chain())));
+                let others: Vec<_> = others.collect();
+                drop(pipes);
+                std::iter::once(Err(error)).chain(others).collect()
+            }
+        };
+        let joined = staging.into_iter().map(|threads| {
+            let joined = threads.into_iter().map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "the storage's thread panicked")))
+            });
+            joined.collect::<Vec<_>>()
+        });
+        Ok(made.into_iter().zip(joined).map(|(made, staged)| settle(made, staged)).collect())
     })
+}
+
+/// Puts together what became of the stream and of its copies.
+fn settle(made: Result<Passed>, staged: Vec<Result<Box<dyn Pending>>>) -> Result<Passed> {
+    match made {
+        Ok(made) => Ok(Passed { staged, ..made }),
+        // When no storage took the bytes, the storages know why.
+        Err(error)
+            if error.kind() != ErrorKind::Cancelled
+                && staged.iter().all(Result::is_err)
+                && staged.iter().any(|s| s.as_ref().is_err_and(|e| e.kind() != ErrorKind::Cancelled)) =>
+        {
+            Ok(Passed {
+                plain_bytes: 0,
+                archive: Digest::default().finish(),
+                frames: Vec::new(),
+                totals: FrameTotals::default(),
+                index: None,
+                dump: DumpReport::default(),
+                staged,
+            })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn stage_lane(lane: &Lane, tag: &PartTag, mut reader: LaneReader) -> Result<Box<dyn Pending>> {
     lane.storage.stage(&lane.key, tag, &mut reader as &mut dyn Read)
-}
-
-fn make(
-    source: &dyn Source,
-    target: &Target,
-    fan: FanOut,
-    index: IndexWriter,
-    passage: &Passage<'_>,
-) -> Result<Passed> {
-    let mut digest = Digest::default();
-    let out: Out<'_> = Box::new(|stored: &mut Vec<u8>| {
-        digest.update(stored);
-        fan.push(std::mem::replace(stored, fan.spare()))
-    });
-    let frames = FrameWriter::new(passage.codec, passage.workers, out)?;
-    let (frames, index, plain_bytes, dump) = {
-        let mut sink = PipeSink {
-            frames,
-            index: Some(index),
-            plain_bytes: 0,
-            reported_bytes: 0,
-            begun: false,
-            cancel: passage.cancel,
-            progress: passage.progress,
-        };
-        let dump = source.dump(target, &mut sink, passage.cancel)?;
-        (sink.frames, sink.index, sink.plain_bytes, dump)
-    };
-    let (frames, out, totals) = frames.finish()?;
-    drop(out);
-    passage.cancel.check()?;
-    fan.finish();
-    Ok(Passed { plain_bytes, archive: digest.finish(), frames, totals, index, dump, staged: Vec::new() })
 }
