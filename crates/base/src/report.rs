@@ -58,7 +58,12 @@ pub struct TargetReport {
 impl TargetReport {
     /// Number of storages that hold a complete copy.
     pub fn copies_made(&self) -> usize {
-        self.copies.iter().filter(|c| c.problem.is_none()).count()
+        self.copies.iter().filter(|c| self.has_copy(c)).count()
+    }
+
+    /// Whether a copy of this target was made: without an artefact there is none, whatever the storage did.
+    pub fn has_copy(&self, copy: &CopyOutcome) -> bool {
+        self.problem.is_none() && copy.problem.is_none()
     }
 
     pub fn is_complete(&self) -> bool {

@@ -118,15 +118,15 @@ fn target(report: &TargetReport) -> TargetWire<'_> {
         stored_bytes: report.stored_bytes,
         started: report.started.to_string(),
         finished: report.finished.to_string(),
-        copies: report.copies.iter().map(copy).collect(),
+        copies: report.copies.iter().map(|c| copy(report, c)).collect(),
     }
 }
 
-fn copy(outcome: &CopyOutcome) -> CopyWire<'_> {
+fn copy<'a>(target: &TargetReport, outcome: &'a CopyOutcome) -> CopyWire<'a> {
     CopyWire {
         storage: &outcome.storage,
         key: &outcome.key,
-        complete: outcome.problem.is_none(),
+        complete: target.has_copy(outcome),
         problem: outcome.problem.as_ref().map(problem),
         dropped: outcome.dropped.iter().map(|d| DroppedWire { key: &d.key, reason: &d.reason }).collect(),
     }

@@ -61,6 +61,7 @@ enum Effect {
     Fail(ErrorKind),
     CutUpload(u64, ErrorKind),
     CutDownload(u64, ErrorKind),
+    FailAfter(ErrorKind),
     KillBefore,
     KillAfter,
     KillInStream(u64),
@@ -74,6 +75,11 @@ impl FlakyStorage {
     /// The `nth` operation (from 1) fails with `kind` and does nothing.
     pub fn fail_op(&self, nth: u64, kind: ErrorKind) {
         self.plan(nth, None, Effect::Fail(kind));
+    }
+
+    /// The `nth` operation (from 1) takes effect and then says that it failed, as when an answer is lost.
+    pub fn fail_after(&self, nth: u64, kind: ErrorKind) {
+        self.plan(nth, None, Effect::FailAfter(kind));
     }
 
     /// The next operation of that sort fails with `kind` and does nothing. Twice planned, it fails twice.
@@ -110,7 +116,14 @@ impl FlakyStorage {
     /// Like a new process on the same storage: no faults, counting begins anew, partial objects of the dead process
     /// are not live.
     pub fn revive(&self) {
+        let mut parts = Vec::new();
+        let listed = self.inner.list("", &mut |info| {
+            parts.extend(PartTag::parse(info.key.file_name()).is_some().then_some(info.key));
+            Ok(())
+        });
+        listed.expect("a storage for tests can be listed");
         let mut state = self.lock();
+        state.orphans.extend(parts);
         state.killed = false;
         state.faults.clear();
         state.ops.clear();
@@ -156,7 +169,9 @@ impl FlakyStorage {
                 state.killed = true;
                 Err(dead())
             }
-            Effect::CutUpload(..) | Effect::CutDownload(..) | Effect::KillAfter => Ok(Some(effect)),
+            Effect::CutUpload(..) | Effect::CutDownload(..) | Effect::FailAfter(_) | Effect::KillAfter => {
+                Ok(Some(effect))
+            }
         }
     }
 
@@ -169,11 +184,14 @@ impl FlakyStorage {
     }
 
     fn leave(&self, effect: Option<Effect>) -> Result<()> {
-        if matches!(effect, Some(Effect::KillAfter)) {
-            self.lock().killed = true;
-            return Err(dead());
+        match effect {
+            Some(Effect::KillAfter) => {
+                self.lock().killed = true;
+                Err(dead())
+            }
+            Some(Effect::FailAfter(kind)) => Err(Error::new(kind, "planned fault: done, and told as failed")),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Keeps the partial object as a killed process would leave it.
@@ -220,7 +238,9 @@ impl Storage for FlakyStorage {
             return Err(dead());
         }
         if let Err(e) = self.leave(effect) {
-            self.abandon(staged, &part);
+            if self.is_killed() {
+                self.abandon(staged, &part);
+            }
             return Err(e);
         }
         Ok(Box::new(FlakyPending { storage: self.clone(), key: key.clone(), part, inner: Some(staged) }))
@@ -368,6 +388,17 @@ mod tests {
         assert_eq!(read(&flaky, "a", None), b"x");
         assert_eq!(flaky.delete(&key("a")).unwrap_err().kind(), ErrorKind::Denied);
         flaky.delete(&key("a")).unwrap();
+    }
+
+    #[test]
+    fn a_lost_answer_leaves_the_effect_and_an_error() {
+        let (memory, flaky) = make();
+        flaky.fail_after(2, ErrorKind::Timeout);
+        let error = stage(&flaky, "a", "1", b"x").unwrap().commit().unwrap_err();
+        assert_eq!((error.kind(), memory.tree()), (ErrorKind::Timeout, "a\n".into()));
+        flaky.fail_after(3, ErrorKind::Other);
+        assert!(stage(&flaky, "b", "1", b"x").is_err());
+        assert_eq!(memory.tree(), "a\n", "a stage that failed leaves nothing");
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub(super) fn decode_header(plain: &[u8]) -> Result<IndexHeader> {
         [2, level] => Codec::Zstd(level),
         [codec, _] => return Err(corrupt(format_args!("codec `{codec}` is unknown"))),
     };
-    codec.check_level().map_err(|e| corrupt(e))?;
+    codec.check_level().map_err(corrupt)?;
     let header = IndexHeader {
         version,
         archive_id,

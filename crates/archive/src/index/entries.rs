@@ -377,14 +377,14 @@ impl EntryWalk {
             mtime.nsec = if same & MTIME_WHOLE != 0 {
                 0
             } else {
-                self.read(Column::MtimeNsec, |c| next_nanoseconds(c))?
+                self.read(Column::MtimeNsec, next_nanoseconds)?
             };
         }
         if same & CTIME_IS_MTIME != 0 {
             ctime = mtime;
         } else if same & SAME_CTIME == 0 {
             ctime.sec = self.read(Column::CtimeSec, |c| next_seconds(c, ctime))?;
-            ctime.nsec = self.read(Column::CtimeNsec, |c| next_nanoseconds(c))?;
+            ctime.nsec = self.read(Column::CtimeNsec, next_nanoseconds)?;
         }
         Ok((mtime, ctime))
     }

@@ -112,7 +112,9 @@ fn run_inner(ctx: &RunContext<'_>, job: &JobSpec, ports: JobPorts, now: &Zoned, 
                 Ok(target) => {
                     let work =
                         TargetJob { ctx, job, entry: &entry, source: source.as_ref(), target: &target };
-                    report.targets.push(run_target(&work, &mut stores));
+                    let (target, late) = run_target(&work, &mut stores);
+                    report.targets.push(target);
+                    late.iter().for_each(|error| fail(ctx, report, error));
                 }
                 Err(error) => fail(ctx, report, &error),
             }

@@ -108,6 +108,7 @@ impl Store {
                 n.part == candidate.part && n.stem == candidate.stem && n.at == candidate.at
                     || n.part == candidate.part && n.file_name() == candidate.file_name()
             }) || self.catalog.orphans.iter().any(|o| o.key.file_name() == candidate.file_name())
+                || self.catalog.damaged.iter().any(|d| d.key.file_name().starts_with(&candidate.file_name()))
         };
         let minute = name.at.date().at(name.at.hour(), name.at.minute(), 0, 0);
         let plain = ArchiveName { at: minute, with_seconds: false, ..name.clone() };
@@ -147,13 +148,14 @@ impl Store {
         (items, decisions)
     }
 
-    /// Acts on decisions; what went is no longer in the catalog.
+    /// Acts on decisions; what went is added to `dropped`, and no longer in the catalog.
     pub(super) fn apply(
         &mut self,
         ctx: &RunContext<'_>,
         job: &JobSpec,
         decisions: &[Decision],
-    ) -> Result<Vec<DroppedBackup>> {
+        dropped: &mut Vec<DroppedBackup>,
+    ) -> Result<()> {
         let now = ctx.clock.now().timestamp();
         let applied = apply::apply(self.storage.as_ref(), &ctx.tag(), now, &self.catalog, decisions);
         for (period, dir) in &applied.cleared {
@@ -173,14 +175,13 @@ impl Store {
             let message = format!("{}: `{key}` stays for now: {}", self.spec.name, Reason::Leased);
             ctx.events.emit(&Event::Info { job: &job.name, message: &message });
         }
-        if !applied.dropped.is_empty() || !applied.moved.is_empty() {
+        let is_changed = !applied.dropped.is_empty() || !applied.moved.is_empty();
+        let told = applied.dropped.into_iter();
+        dropped.extend(told.map(|d| DroppedBackup { key: d.key.to_string(), reason: d.reason.to_string() }));
+        if is_changed {
             self.catalog = catalog::scan(self.storage.as_ref())?;
         }
-        Ok(applied
-            .dropped
-            .into_iter()
-            .map(|d| DroppedBackup { key: d.key.to_string(), reason: d.reason.to_string() })
-            .collect())
+        Ok(())
     }
 
     /// Takes a new backup into the catalog.

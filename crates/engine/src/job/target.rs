@@ -12,7 +12,7 @@ use nxs_base::event::Event;
 use nxs_base::layout;
 use nxs_base::layout::discrete::{self, ArchiveName, CompressionSuffix, Suffix};
 use nxs_base::ports::source::{DumpReport, Source, Target};
-use nxs_base::ports::storage::{ObjectInfo, ObjectKey, ObjectKind, Pending, Storage};
+use nxs_base::ports::storage::{ObjectInfo, ObjectKey, ObjectKind, PartTag, Pending, Storage};
 use nxs_base::record::{BackupId, Completeness, IndexDigest, Record, StoredDigest};
 use nxs_base::report::{CopyOutcome, DroppedBackup, Problem, TargetReport};
 use nxs_base::spec::JobSpec;
@@ -44,8 +44,9 @@ struct Slot {
     key: ObjectKey,
 }
 
-/// Saves one target. Everything that went wrong is in the report.
-pub(super) fn run_target(work: &TargetJob<'_>, stores: &mut [Store]) -> TargetReport {
+/// Saves one target. Everything that went wrong with it is in the report; beside it stands what went wrong after a
+/// copy was committed, which makes that copy no less complete.
+pub(super) fn run_target(work: &TargetJob<'_>, stores: &mut [Store]) -> (TargetReport, Vec<Error>) {
     let ctx = work.ctx;
     let started = ctx.clock.now();
     ctx.events.emit(&Event::TargetStarted { job: &work.job.name, target: &work.target.name });
@@ -61,7 +62,8 @@ pub(super) fn run_target(work: &TargetJob<'_>, stores: &mut [Store]) -> TargetRe
         finished: started.timestamp(),
         copies: Vec::new(),
     };
-    if let Err(error) = save(work, stores, &started, &mut report) {
+    let mut late = Vec::new();
+    if let Err(error) = save(work, stores, &started, &mut report, &mut late) {
         let problem = Problem::from(&error);
         ctx.events.emit(&Event::Failed { job: &work.job.name, problem: &problem });
         report.problem = Some(problem);
@@ -72,7 +74,7 @@ pub(super) fn run_target(work: &TargetJob<'_>, stores: &mut [Store]) -> TargetRe
         }
     }
     report.finished = ctx.clock.now().timestamp();
-    report
+    (report, late)
 }
 
 fn save(
@@ -80,28 +82,22 @@ fn save(
     stores: &mut [Store],
     now: &jiff::Zoned,
     report: &mut TargetReport,
+    late: &mut Vec<Error>,
 ) -> Result<()> {
     work.source.probe(work.target)?;
     let mut slots = Vec::new();
     for (index, store) in stores.iter_mut().enumerate() {
         let Some(destination) = calendar::destination(now.date(), store.spec().retention) else { continue };
-        match slot(work, store, index, destination, now) {
-            Ok((slot, dropped)) => {
-                report.copies.push(CopyOutcome {
-                    storage: store.spec().name.clone(),
-                    key: slot.key.as_str().into(),
-                    problem: None,
-                    dropped,
-                });
+        let mut dropped = Vec::new();
+        let (key, problem) = match slot(work, store, index, destination, now, &mut dropped) {
+            Ok(slot) => {
+                let key = slot.key.as_str().to_owned();
                 slots.push(slot);
+                (key, None)
             }
-            Err(error) => report.copies.push(CopyOutcome {
-                storage: store.spec().name.clone(),
-                key: String::new(),
-                problem: Some(Problem::from(&error)),
-                dropped: Vec::new(),
-            }),
-        }
+            Err(error) => (String::new(), Some(Problem::from(&error))),
+        };
+        report.copies.push(CopyOutcome { storage: store.spec().name.clone(), key, problem, dropped });
     }
     if slots.is_empty() {
         return Ok(());
@@ -133,7 +129,13 @@ fn save(
             progress: &progress,
         },
     )?;
-    finish(work, stores, slots, passed, id, now, report)
+    finish(work, stores, slots, passed, Birth { id, now }, report, late)
+}
+
+/// Name and moment of a backup.
+struct Birth<'a> {
+    id: BackupId,
+    now: &'a jiff::Zoned,
 }
 
 /// Builds index and record once, then brings every staged copy to its commit.
@@ -142,9 +144,9 @@ fn finish(
     stores: &mut [Store],
     slots: Vec<Slot>,
     passed: Passed,
-    id: BackupId,
-    now: &jiff::Zoned,
+    birth: Birth<'_>,
     report: &mut TargetReport,
+    late: &mut Vec<Error>,
 ) -> Result<()> {
     let Passed { plain_bytes, archive, frames, totals, index, dump, staged } = passed;
     report.dump = dump;
@@ -164,7 +166,7 @@ fn finish(
         }
         IndexDigest { stored: stored_digest(digest.finish()), plain_bytes: index.plain_bytes() }
     });
-    let record = record(work, id, now, &archive, plain_bytes, index_digest, &report.dump);
+    let record = record(work, &birth, &archive, plain_bytes, index_digest, &report.dump);
     let line = record.to_line();
     let made = slots.first().map(|s| path_of(&stores[s.store], s.key.as_str())).unwrap_or_default();
     work.ctx.events.emit(&Event::ArtefactMade { job: &work.job.name, path: &made });
@@ -181,43 +183,76 @@ fn finish(
             let record_key = layout::record_key(&slot.key);
             parts.push(store.storage().stage(&record_key, &tag, &mut line.as_bytes())?);
             work.ctx.cancel.check()?;
-            commit(store.storage().as_ref(), &slot.key, parts)
+            commit(store.storage().as_ref(), &tag, &slot.key, parts)
         });
-        let place = report.copies.iter_mut().find(|c| c.storage == store.spec().name);
-        let outcome = made.and_then(|()| after_commit(work, store, &slot, &record, archive.bytes));
-        if let Some(copy) = place {
-            match outcome {
-                Ok(dropped) => copy.dropped.extend(dropped),
-                Err(error) => copy.problem = Some(Problem::from(&error)),
+        let Some(copy) = report.copies.iter_mut().find(|c| c.storage == store.spec().name) else { continue };
+        match made {
+            Ok(()) => {
+                late.extend(after_commit(work, store, &slot, &record, archive.bytes, &mut copy.dropped))
             }
+            Err(error) => copy.problem = Some(Problem::from(&error)),
         }
     }
     Ok(())
 }
 
-/// Publishes archive, index and record, in this order. If one of them fails, what was published before it goes again:
-/// no archive stays without its record.
-fn commit(storage: &dyn Storage, archive: &ObjectKey, parts: Vec<Box<dyn Pending>>) -> Result<()> {
+/// Publishes archive, index and record, in this order. If one of them fails, what was published goes again: no archive
+/// stays without its record.
+fn commit(
+    storage: &dyn Storage,
+    tag: &PartTag,
+    archive: &ObjectKey,
+    parts: Vec<Box<dyn Pending>>,
+) -> Result<()> {
+    let size_bytes = parts.first().map_or(0, |p| p.size_bytes());
     let mut parts = parts.into_iter();
-    let Some(first) = parts.next() else { return Ok(()) };
-    first.commit()?;
-    let mut committed = Ok(());
-    for part in &mut parts {
-        committed = part.commit();
-        if committed.is_err() {
-            break;
+    let mut published = 0;
+    let mut failed = None;
+    for part in parts.by_ref() {
+        match part.commit() {
+            Ok(()) => published += 1,
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
         }
     }
-    let Err(mut error) = committed else { return Ok(()) };
-    // The partial of the record, in `parts` or beside it, outlives the archive: a death in between is swept.
-    for key in [layout::record_key(archive), layout::index_key(archive), archive.clone()] {
-        if let Err(left) = sweep::delete_if_there(storage, &key) {
-            let hint = format!("`{key}` could not be removed and is no backup: {}", left.chain());
-            error = error.with_hint(hint);
-        }
+    let Some(mut error) = failed else { return Ok(()) };
+    // A commit that failed may have taken effect; but what was there before is somebody else's.
+    let is_foreign = error.kind() == ErrorKind::Exists;
+    let is_ours = || storage.stat(archive).is_ok_and(|info| info.size_bytes == size_bytes);
+    if published == 0 && (is_foreign || !is_ours()) {
+        return Err(error);
     }
-    drop(parts);
+    if let Err(left) = take_back(storage, tag, archive, published < 2 || !is_foreign) {
+        let hint = format!("`{archive}` is no backup, and not all of it could be removed: {}", left.chain());
+        error = error.with_hint(hint);
+        // The partial of the record outlives the archive: the next sweep goes on.
+        std::mem::forget(parts);
+    }
     Err(error)
+}
+
+/// Removes an archive that was published without its record; the partial of the record goes last, so that a death in
+/// between is swept.
+fn take_back(storage: &dyn Storage, tag: &PartTag, archive: &ObjectKey, with_record: bool) -> Result<()> {
+    let record = layout::record_key(archive);
+    let tombstone = ObjectKey::new(format!("{}/{}", record.dir(), tag.part_name(record.file_name())))?;
+    let mut is_withdrawn = false;
+    if with_record {
+        match storage.rename(&record, &tombstone) {
+            Ok(()) => is_withdrawn = true,
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    for key in [layout::index_key(archive), archive.clone()] {
+        sweep::delete_if_there(storage, &key)?;
+    }
+    if is_withdrawn {
+        sweep::delete_if_there(storage, &tombstone)?;
+    }
+    Ok(())
 }
 
 fn verify_size(key: &ObjectKey, is: u64, should: u64) -> Result<()> {
@@ -236,15 +271,15 @@ fn stored_digest(digests: Digests) -> StoredDigest {
 
 fn record(
     work: &TargetJob<'_>,
-    id: BackupId,
-    now: &jiff::Zoned,
+    birth: &Birth<'_>,
     archive: &Digests,
     plain_bytes: u64,
     index: Option<IndexDigest>,
     dump: &DumpReport,
 ) -> Record {
+    let now = birth.now;
     Record {
-        id,
+        id: birth.id,
         program: format!("nxs-backup {}", env!("CARGO_PKG_VERSION")),
         server_name: work.ctx.server_name.into(),
         host: work.ctx.host.into(),
@@ -312,14 +347,15 @@ fn group_of(work: &TargetJob<'_>) -> GroupId {
     group_id(work.ctx, work.job, work.entry, work.target)
 }
 
-/// Finds the name on one storage and decides what goes before the new copy is made.
+/// Finds the name on one storage, and lets go what has to go before the new copy is made.
 fn slot(
     work: &TargetJob<'_>,
     store: &mut Store,
     index: usize,
     destination: Destination,
     now: &jiff::Zoned,
-) -> Result<(Slot, Vec<DroppedBackup>)> {
+    dropped: &mut Vec<DroppedBackup>,
+) -> Result<Slot> {
     let group = group_of(work);
     let policy = Policy {
         retention: store.spec().retention,
@@ -336,7 +372,6 @@ fn slot(
         .fold(0, u64::saturating_add);
     let sizes: Vec<u64> = items.iter().map(|i| i.bytes).collect();
     let free = store.free_bytes(work.ctx, work.job);
-    let mut dropped = Vec::new();
     match decide_order(work.job.rotation, free, &sizes, droppable) {
         Order::NewFirst { room_is_short: false } => {}
         Order::NewFirst { room_is_short: true } => {
@@ -361,7 +396,7 @@ fn slot(
                 );
                 work.ctx.events.emit(&Event::Warned { job: &work.job.name, message: &message });
             }
-            dropped = store.apply(work.ctx, work.job, &drops)?;
+            store.apply(work.ctx, work.job, &drops, dropped)?;
         }
     }
     let name = store.free_name(ArchiveName {
@@ -374,7 +409,7 @@ fn slot(
         suffix: Suffix { compression: CompressionSuffix::from(work.entry.compression), encrypted: false },
     })?;
     let key = discrete::build(&name)?;
-    Ok((Slot { store: index, destination, name, key }, dropped))
+    Ok(Slot { store: index, destination, name, key })
 }
 
 /// The place of a key in the words of the configuration.
@@ -382,14 +417,16 @@ fn path_of(store: &Store, key: &str) -> String {
     format!("{}/{key}", store.spec().backup_dir.trim_end_matches('/'))
 }
 
-/// The copy is committed: tells it, makes the links, drops what is over.
+/// The copy is committed: tells it, makes the links, drops what is over. Returns what went wrong.
 fn after_commit(
     work: &TargetJob<'_>,
     store: &mut Store,
     slot: &Slot,
     record: &Record,
     bytes: u64,
-) -> Result<Vec<DroppedBackup>> {
+    dropped: &mut Vec<DroppedBackup>,
+) -> Vec<Error> {
+    let mut problems = Vec::new();
     let storage = store.storage();
     let file = path_of(store, slot.key.as_str());
     work.ctx.events.emit(&Event::CopyMade {
@@ -402,8 +439,15 @@ fn after_commit(
     let mut links = Vec::new();
     if storage.caps().links {
         for period in slot.destination.links.iter() {
-            let key = discrete::build(&slot.name.in_period(period))?;
-            storage.link(&key, &slot.key)?;
+            let made = discrete::build(&slot.name.in_period(period))
+                .and_then(|key| storage.link(&key, &slot.key).map(|()| key));
+            let key = match made {
+                Ok(key) => key,
+                Err(error) => {
+                    problems.push(error);
+                    continue;
+                }
+            };
             work.ctx.events.emit(&Event::CopyMade {
                 job: &work.job.name,
                 period: period.name(),
@@ -436,5 +480,6 @@ fn after_commit(
     let policy =
         Policy { retention: store.spec().retention, now: record.started, upcoming: None, allow_last: false };
     let (_, decisions) = store.plan(work.ctx, work.job, &group_of(work), &policy);
-    store.apply(work.ctx, work.job, &decisions)
+    problems.extend(store.apply(work.ctx, work.job, &decisions, dropped).err());
+    problems
 }

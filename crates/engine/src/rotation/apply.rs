@@ -108,24 +108,37 @@ fn drop_backup(at: &Place<'_>, entry: &CatalogEntry, reason: Reason, applied: &m
         applied.leased.push(entry.key.clone());
         return Ok(());
     }
+    let gone = Dropped { key: entry.key.clone(), bytes: entry.total_bytes(), reason };
     let tombstone = match &entry.origin {
         Origin::Adopted => None,
         Origin::Recorded { record_key, .. } => {
             let tombstone = tombstone_key(entry, at.tag)?;
-            match storage.rename(record_key, &tombstone) {
-                // A reader that took its lease since then has seen the record gone, or is seen here.
-                Ok(()) if at.is_leased(&entry.key)? => {
-                    storage.rename(&tombstone, record_key)?;
-                    applied.leased.push(entry.key.clone());
-                    return Ok(());
-                }
-                Ok(()) => Some(tombstone),
+            match follow(storage, record_key, &tombstone) {
+                Ok(()) => {}
                 // Somebody else dropped it since the scan.
                 Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
                 Err(e) => return Err(e),
             }
+            // A reader that took its lease since then has seen the record gone, or is seen here.
+            let leased = at.is_leased(&entry.key);
+            if !matches!(leased, Ok(false)) {
+                if let Err(error) = follow(storage, &tombstone, record_key) {
+                    // It is withdrawn, and the next sweep takes the rest.
+                    applied.dropped.push(gone);
+                    return Err(error);
+                }
+                if leased? {
+                    applied.leased.push(entry.key.clone());
+                }
+                return Ok(());
+            }
+            Some(tombstone)
         }
     };
+    if tombstone.is_some() {
+        // Whatever goes wrong from here on: it is no backup any more.
+        applied.dropped.push(gone.clone());
+    }
     if let Some(index) = &entry.index {
         delete_if_there(storage, &index.key)?;
     }
@@ -137,11 +150,13 @@ fn drop_backup(at: &Place<'_>, entry: &CatalogEntry, reason: Reason, applied: &m
     if let Some(period) = entry.real_period() {
         applied.cleared.insert((period, entry.key.dir().to_owned()));
     }
-    applied.dropped.push(Dropped { key: entry.key.clone(), bytes: entry.total_bytes(), reason });
-    if let Some(tombstone) = tombstone {
-        delete_if_there(storage, &tombstone)?;
+    match tombstone {
+        Some(tombstone) => delete_if_there(storage, &tombstone).map(drop),
+        None => {
+            applied.dropped.push(gone);
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// The partial name of the record, beside the archive.

@@ -133,9 +133,9 @@ impl Root {
         }
         // The magic link leads to the very file that was looked at.
         let path = format!("/proc/self/fd/{}", found.as_raw_fd());
-        Ok(self.open_quietly(|flags| {
+        self.open_quietly(|flags| {
             Ok(rfs::open(&path, flags & !OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?)
-        })?)
+        })
     }
 
     /// As [`Self::open_below`], without changing the access time where that is allowed.

@@ -36,8 +36,10 @@ struct Collected {
     room: Option<usize>,
     /// Called after each write with all bytes so far, and after each entry with its path: things happen at an exact
     /// place of the archive, without waiting.
-    hook: Option<Box<dyn FnMut(Moment<'_>)>>,
+    hook: Option<Hook>,
 }
+
+type Hook = Box<dyn FnMut(Moment<'_>)>;
 
 /// Where a dump is.
 enum Moment<'a> {
