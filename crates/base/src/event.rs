@@ -45,6 +45,13 @@ pub enum Event<'a> {
         dir: &'a str,
         storage: &'a str,
     },
+    /// A copy of an incremental backup is committed.
+    IncrementMade {
+        job: &'a str,
+        is_full: bool,
+        file: &'a str,
+        storage: &'a str,
+    },
     /// Old backups of one directory went.
     DroppedOld {
         job: &'a str,

@@ -149,12 +149,12 @@ impl DumpReport {
 
 /// The state that an increment is the difference to: entries in the order of [`crate::entry::path_order`]. A further
 /// name of a file has the kind of a hard link. Entries of v2's archives have no inode and no `ctime`.
-pub type Baseline = Box<dyn Iterator<Item = Result<IndexEntry>> + Send>;
+pub type Baseline<'a> = Box<dyn Iterator<Item = Result<IndexEntry>> + Send + 'a>;
 
 /// One of the archives that one walk makes.
 pub struct Lane<'a> {
     /// None for a full.
-    pub baseline: Option<Baseline>,
+    pub baseline: Option<Baseline<'a>>,
     pub sink: &'a mut dyn Sink,
 }
 

@@ -131,5 +131,7 @@ pub struct JobSpec {
     pub sources: Vec<SourceEntry>,
     pub storages: Vec<StorageSpec>,
     pub rotation: Rotation,
+    /// For `inc_files`: how many month directories are kept beside the current one, 0 to 12.
+    pub months_to_store: u32,
     pub require: Require,
 }

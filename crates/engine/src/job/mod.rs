@@ -1,6 +1,8 @@
-//! One job from the backup day to the last rotation. [`run_job`] is the door; a target's way stands in `target`,
-//! what is known of a storage during the job in `store`.
+//! One job from the backup day to the last rotation. [`run_job`] is the door; a target's way stands in `target`, that
+//! of increments in `increment`, the commit of both in `publish`, what is known of a storage during the job in `store`.
 
+mod increment;
+mod publish;
 mod run;
 mod store;
 mod target;

@@ -12,7 +12,7 @@ use nxs_base::ports::source::{Cancel, Source};
 use nxs_base::ports::storage::{PartTag, Storage};
 use nxs_base::report::{JobReport, Problem};
 use nxs_base::spec::job::SourceEntry;
-use nxs_base::spec::{JobSpec, Retention, StorageSpec};
+use nxs_base::spec::{JobKind, JobSpec, Retention, StorageSpec};
 
 use super::store::Store;
 use super::target::{TargetJob, group_id, run_target};
@@ -70,7 +70,8 @@ fn run_inner(ctx: &RunContext<'_>, job: &JobSpec, ports: JobPorts, now: &Zoned, 
         fail(ctx, report, &error);
         return;
     }
-    if !calendar::is_backup_day(now.date(), &retentions) {
+    // Increments are made every day; they have no counts.
+    if job.kind != JobKind::IncFiles && !calendar::is_backup_day(now.date(), &retentions) {
         report.no_backup_day = true;
         ctx.events.emit(&Event::NoBackupDay { job: &job.name });
         return;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Zoned;
+use jiff::civil::DateTime;
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::event::Event;
 use nxs_base::layout::discrete::ArchiveName;
+use nxs_base::layout::incremental;
 use nxs_base::ports::source::Target;
 use nxs_base::ports::storage::{ObjectKey, Storage};
 use nxs_base::report::{DroppedBackup, Problem};
@@ -13,6 +15,7 @@ use nxs_base::spec::{JobSpec, StorageSpec};
 
 use super::run::RunContext;
 use crate::catalog::{self, Catalog, CatalogEntry, ConfiguredGroup, GroupId};
+use crate::incremental::chain::Chain;
 use crate::lease::Leases;
 use crate::restore::guide::{self, GuideLine};
 use crate::rotation::plan::{Decision, Policy, Reason, RotationItem, plan};
@@ -126,6 +129,62 @@ impl Store {
                 .map_err(|e| Error::new(ErrorKind::Invalid, "no time is left").with_source(e))?;
         }
         Err(Error::new(ErrorKind::Exists, format!("no free name for `{}`", name.file_name())))
+    }
+
+    /// The incremental backups of one group.
+    pub(super) fn chain(&self, group: &GroupId) -> Chain<'_> {
+        Chain::of_group(&self.catalog, group, &self.groups)
+    }
+
+    /// As [`Self::free_name`], for an incremental backup.
+    pub(super) fn free_increment_name(
+        &self,
+        name: incremental::ArchiveName,
+    ) -> Result<incremental::ArchiveName> {
+        let taken = |candidate: &incremental::ArchiveName| {
+            let file = candidate.file_name();
+            self.catalog.entries.iter().any(|e| {
+                let known = e.increment.as_ref();
+                known.is_some_and(|n| n.part == candidate.part && n.place.year() == candidate.place.year())
+                    && e.key.file_name() == file
+            }) || self.catalog.orphans.iter().any(|o| o.key.file_name() == file)
+                || self.catalog.damaged.iter().any(|d| d.key.file_name().starts_with(&file))
+        };
+        let at = |at: DateTime, with_seconds| incremental::ArchiveName { at, with_seconds, ..name.clone() };
+        let minute = name.at.date().at(name.at.hour(), name.at.minute(), 0, 0);
+        let mut second = name.at.date().at(name.at.hour(), name.at.minute(), name.at.second(), 0);
+        let mut candidate = at(minute, false);
+        for _ in 0..600 {
+            if !taken(&candidate) {
+                return Ok(candidate);
+            }
+            candidate = at(second, true);
+            second = second
+                .checked_add(jiff::Span::new().seconds(1))
+                .map_err(|e| Error::new(ErrorKind::Invalid, "no time is left").with_source(e))?;
+        }
+        Err(Error::new(ErrorKind::Exists, format!("no free name for `{}`", name.file_name())))
+    }
+
+    /// Drops incremental backups. Each goes with its children before it, or, if one of these stays (leased, or a
+    /// problem), not at all.
+    pub(super) fn drop_increments(
+        &mut self,
+        ctx: &RunContext<'_>,
+        job: &JobSpec,
+        group: &GroupId,
+        decisions: &[Decision],
+        dropped: &mut Vec<DroppedBackup>,
+    ) -> Result<()> {
+        for decision in decisions {
+            let chain = self.chain(group);
+            let id = chain.id_of(&decision.key);
+            let is_needed = chain.links().iter().any(|l| l.parent.is_some() && l.parent == id);
+            if !is_needed {
+                self.apply(ctx, job, std::slice::from_ref(decision), dropped)?;
+            }
+        }
+        Ok(())
     }
 
     /// Plans the group with the given policy; spares what somebody reads. Nothing is dropped where that cannot be

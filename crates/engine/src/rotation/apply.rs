@@ -146,6 +146,9 @@ fn drop_backup(at: &Place<'_>, entry: &CatalogEntry, reason: Reason, applied: &m
         delete_if_there(storage, &link.key)?;
         applied.cleared.insert((link.period, link.key.dir().to_owned()));
     }
+    for link in &entry.stand_ins {
+        delete_if_there(storage, link)?;
+    }
     delete_if_there(storage, &entry.key)?;
     if let Some(period) = entry.real_period() {
         applied.cleared.insert((period, entry.key.dir().to_owned()));

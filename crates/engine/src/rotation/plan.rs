@@ -74,6 +74,8 @@ pub enum Reason {
     NoPeriod,
     /// Older than the newest that are kept, in all its periods.
     Beyond(Periods),
+    /// An increment of a month out of the window, or a full that no kept increment needs.
+    OutOfWindow,
     /// To be dropped, but a restore or a verification reads it.
     Leased,
 }
@@ -85,6 +87,7 @@ impl std::fmt::Display for Reason {
             Self::Among(periods) => write!(f, "among the newest of {}", list(periods)),
             Self::NewestComplete => f.write_str("the newest complete backup is never dropped"),
             Self::NoPeriod => f.write_str("belongs to no period"),
+            Self::OutOfWindow => f.write_str("its month is out of the window"),
             Self::Leased => f.write_str("leased: a restore or a verification reads it"),
             Self::Beyond(periods) => write!(f, "older than what is kept of {}", list(periods)),
         }

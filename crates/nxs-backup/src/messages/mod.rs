@@ -116,6 +116,11 @@ impl Messages {
                 };
                 info(Some(job), text)
             }
+            Event::IncrementMade { job, is_full, file, storage } => {
+                let what = if *is_full { "full-backup" } else { "incremental" };
+                let (_, place) = self.storage(job, storage);
+                info(Some(job), format!("Successfully created {what} '{file}' archive on {place}."))
+            }
             Event::DroppedOld { job, period, dir, storage } => {
                 let (_, place) = self.storage(job, storage);
                 info(

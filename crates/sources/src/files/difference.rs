@@ -98,8 +98,8 @@ struct Group {
 }
 
 /// Finds the difference to one baseline.
-pub(crate) struct Differ {
-    baseline: Peekable<Baseline>,
+pub(crate) struct Differ<'a> {
+    baseline: Peekable<Baseline<'a>>,
     changes: Vec<Change>,
     /// Directories from the root to where the walk is; `path` is that of the last one.
     open: Vec<Open>,
@@ -134,8 +134,8 @@ pub(crate) enum Seeing {
     Absent,
 }
 
-impl Differ {
-    pub(crate) fn new(baseline: Baseline) -> Self {
+impl<'a> Differ<'a> {
+    pub(crate) fn new(baseline: Baseline<'a>) -> Self {
         Self {
             baseline: baseline.peekable(),
             changes: Vec::new(),

@@ -25,13 +25,17 @@ impl FilesSource {
         lanes: &mut [Lane<'_>],
         cancel: &Cancel,
     ) -> Result<Vec<Result<DumpReport>>> {
+        if let [Lane { baseline: None, sink }] = lanes {
+            // A full needs no comparison, and no memory for it.
+            return self.save(target, &mut **sink, cancel, self.racy_since()).map(|report| vec![Ok(report)]);
+        }
         let path = root_text::decode(&target.root);
         let member = member_path(&path).to_vec();
         let racy_since = self.racy_since();
-        let mut differs: Vec<Differ> = lanes
+        let mut differs: Vec<Differ<'_>> = lanes
             .iter_mut()
             .map(|lane| {
-                let nothing: Baseline = Box::new(std::iter::empty());
+                let nothing: Baseline<'_> = Box::new(std::iter::empty());
                 Differ::new(lane.baseline.take().unwrap_or(nothing))
             })
             .collect();
@@ -70,11 +74,16 @@ impl FilesSource {
         let mut reports = Vec::new();
         for (lane, differ) in lanes.iter_mut().zip(differs) {
             let report = differ.finish().and_then(|difference| {
-                let mut archive =
-                    Archive { users: &self.users, sink: &mut *lane.sink, cancel, member: &member };
+                let mut archive = Archive {
+                    users: &self.users,
+                    sink: &mut *lane.sink,
+                    cancel,
+                    member: &member,
+                    racy_since,
+                };
                 match &root {
-                    Ok(root) => archive.changes(root, difference, racy_since),
-                    Err(_) => archive.changes(&super::NoFiles, difference, racy_since),
+                    Ok(root) => archive.changes(root, difference),
+                    Err(_) => archive.changes(&super::NoFiles, difference),
                 }
             });
             reports.push(report);
@@ -93,7 +102,7 @@ impl FilesSource {
     }
 }
 
-fn add_single(differs: &mut [Differ], member: &[u8], meta: nxs_base::entry::Meta) -> Result<()> {
+fn add_single(differs: &mut [Differ<'_>], member: &[u8], meta: nxs_base::entry::Meta) -> Result<()> {
     for differ in differs {
         differ.add(Seen { path: member, meta, note: None, state: Seeing::Whole })?;
     }
@@ -102,16 +111,11 @@ fn add_single(differs: &mut [Differ], member: &[u8], meta: nxs_base::entry::Meta
 
 impl Archive<'_> {
     /// Writes an archive of the changes.
-    fn changes<O: super::OpenFiles>(
-        &mut self,
-        opener: &O,
-        difference: Difference,
-        racy_since: Option<FileTime>,
-    ) -> Result<DumpReport> {
+    fn changes<O: super::OpenFiles>(&mut self, opener: &O, difference: Difference) -> Result<DumpReport> {
         let root_bytes = self.member.len();
         let root = format!("/{}", fsx::show(self.member));
         let Difference { changes, seen, metadata_only, ignored_inodes } = difference;
-        let mut emitter = self.begin(opener)?.racy_since(racy_since);
+        let mut emitter = self.begin(opener)?;
         queue::run(
             READER_THREADS,
             |feed| {

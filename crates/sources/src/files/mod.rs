@@ -18,7 +18,7 @@ mod walk;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nxs_base::entry::{EntryKind, Meta};
+use nxs_base::entry::{EntryKind, FileTime, Meta};
 use nxs_base::naming;
 use nxs_base::ports::source::{Artefact, Cancel, DumpReport, Lane, NoteKind, Sink, Source, Target};
 use nxs_base::spec::FilesSource as FilesSpec;
@@ -134,7 +134,7 @@ impl Source for FilesSource {
 
     /// Fails only if the root cannot be opened, on errors of the sink, and when cancelled.
     fn dump(&self, target: &Target, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport> {
-        let mut report = self.save(target, sink, cancel)?;
+        let mut report = self.save(target, sink, cancel, None)?;
         for (root, pattern) in self.repeats().iter().filter(|(root, _)| *root == target.root) {
             let reason = format!("is also what target `{pattern}` leads to; saved once");
             report.note(NoteKind::LeftOut, root.clone(), reason);
@@ -159,7 +159,13 @@ impl FilesSource {
         self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn save(&self, target: &Target, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport> {
+    fn save(
+        &self,
+        target: &Target,
+        sink: &mut dyn Sink,
+        cancel: &Cancel,
+        racy_since: Option<FileTime>,
+    ) -> Result<DumpReport> {
         let path = root_text::decode(&target.root);
         let member = member_path(&path).to_vec();
         if self.excludes.covers_target(&member, is_dir(&path)) {
@@ -171,13 +177,13 @@ impl FilesSource {
             Ok(root) => root,
             Err(error) => {
                 let (meta, link) = dangling_link(&path).ok_or_else(|| emit::cannot_open(&path, error))?;
-                let mut archive = Archive { users: &self.users, sink, cancel, member: &member };
+                let mut archive = Archive { users: &self.users, sink, cancel, member: &member, racy_since };
                 return archive.single(&NoFiles, meta, &link);
             }
         };
         root.probe().map_err(|e| emit::cannot_open(&path, e))?;
         let (meta, is_socket) = root.stat().map_err(|e| emit::cannot_open(&path, e))?;
-        let mut archive = Archive { users: &self.users, sink, cancel, member: &member };
+        let mut archive = Archive { users: &self.users, sink, cancel, member: &member, racy_since };
         match meta.kind {
             _ if is_socket => archive.socket(&root),
             EntryKind::Dir => {
@@ -209,12 +215,15 @@ struct Archive<'a> {
     cancel: &'a Cancel,
     /// Member path of the root.
     member: &'a [u8],
+    /// See [`Emitter::racy_since`].
+    racy_since: Option<FileTime>,
 }
 
 impl Archive<'_> {
     fn begin<'e, O: OpenFiles>(&'e mut self, opener: &'e O) -> Result<Emitter<'e, O>> {
         self.sink.begin(Artefact { has_index: true, expected_bytes: None })?;
-        Ok(Emitter::new(self.sink, opener, self.cancel, self.users, self.member.len()))
+        let emitter = Emitter::new(self.sink, opener, self.cancel, self.users, self.member.len());
+        Ok(emitter.racy_since(self.racy_since))
     }
 
     /// Writes all that `feed` pushes, in its order.

@@ -41,7 +41,7 @@ impl Walk<'_> {
     }
 
     /// Compares all entries with the baselines. Fails as [`Self::run`], and on errors of a baseline.
-    pub(crate) fn compare(&self, differs: &mut [Differ], cancel: &Cancel) -> Result<()> {
+    pub(crate) fn compare(&self, differs: &mut [Differ<'_>], cancel: &Cancel) -> Result<()> {
         let mut path = Vec::new();
         self.each(cancel, |item| {
             join(&mut path, self.member, &item.path);

@@ -10,7 +10,7 @@ use super::*;
 
 type State = BTreeMap<Vec<u8>, IndexEntry>;
 
-fn baseline(state: &State) -> Baseline {
+fn baseline(state: &State) -> Baseline<'static> {
     let mut entries: Vec<IndexEntry> = state.values().cloned().collect();
     entries.sort_by(|a, b| path_order(&a.path, &b.path));
     Box::new(entries.into_iter().map(Ok))
@@ -178,8 +178,11 @@ fn entries_that_changed_just_now_are_racy_and_saved_again() {
     let source = source(&[root.to_str().unwrap()], &[]);
     let target = targets(&source).remove(0);
     let mut sink = Collected::default();
-    let mut lanes = [Lane { baseline: None, sink: &mut sink }];
-    source.dump_since(&target, &mut lanes, &Cancel::new()).unwrap().remove(0).unwrap();
+    source
+        .dump_since(&target, &mut [Lane { baseline: None, sink: &mut sink }], &Cancel::new())
+        .unwrap()
+        .remove(0)
+        .unwrap();
     assert!(sink.index.iter().all(|e| e.state == EntryState::Racy));
     let state = applied(&State::new(), &sink.index);
     let (made, _) = since(&root, &[], &[Some(&state)]).remove(0);

@@ -1,0 +1,328 @@
+//! One target of incremental backups on its way to all storages: the chain of each storage, the level that is due
+//! there, one walk for all, as many archives as there are different parents.
+//!
+//! A storage whose chain cannot be gone on with (a record or an index is damaged or missing) takes the nearest valid
+//! parent, and a warning says so; an increment against a guess is never made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use nxs_archive::frames::Codec;
+use nxs_archive::index::{IndexReader, IndexStart, IndexWriter};
+use nxs_base::error::{Error, Result};
+use nxs_base::event::Event;
+use nxs_base::layout::discrete::{CompressionSuffix, Suffix};
+use nxs_base::layout::incremental::{self, ArchiveName};
+use nxs_base::ports::source::{self, Baseline};
+use nxs_base::ports::storage::ObjectKey;
+use nxs_base::record::{BackupId, Record};
+use nxs_base::report::{CopyOutcome, DroppedBackup, Problem, TargetReport};
+use nxs_base::spec::Rotation;
+
+use super::publish::{Birth, Published, backup_id, publish};
+use super::store::Store;
+use super::target::{TargetJob, group_of, new_entry, path_of};
+use crate::catalog::CatalogEntry;
+use crate::incremental::chain::Chain;
+use crate::incremental::level::{Level, Step, next_step};
+use crate::incremental::retention;
+use crate::incremental::state::State;
+use crate::pipeline::run::{Lane, Passage, pass_each};
+use crate::restore::fetch;
+use crate::restore::select::Copy;
+use crate::rotation::order::{Order, decide_order};
+use crate::rotation::plan::{Action, Decision, Reason};
+
+/// Indexes of parents, whole in memory (compressed), by backup; none where one cannot be had.
+type Indexes = BTreeMap<BackupId, Option<Arc<IndexReader<Vec<u8>>>>>;
+
+/// What one storage gets.
+struct Slot {
+    store: usize,
+    step: Step,
+    name: ArchiveName,
+    key: ObjectKey,
+    /// The parent and its parents.
+    parents: Vec<BackupId>,
+}
+
+pub(super) fn save(
+    work: &TargetJob<'_>,
+    stores: &mut [Store],
+    now: &jiff::Zoned,
+    report: &mut TargetReport,
+    late: &mut Vec<Error>,
+) -> Result<()> {
+    work.source.probe(work.target)?;
+    let mut indexes = Indexes::new();
+    let mut slots = Vec::new();
+    for (number, store) in stores.iter_mut().enumerate() {
+        let mut dropped = Vec::new();
+        let (key, problem) = match slot(work, store, number, now, &mut indexes, &mut dropped) {
+            Ok(slot) => {
+                let key = slot.key.to_string();
+                slots.push(slot);
+                (key, None)
+            }
+            Err(error) => (String::new(), Some(Problem::from(&error))),
+        };
+        report.copies.push(CopyOutcome { storage: store.spec().name.clone(), key, problem, dropped });
+    }
+    // Storages with the same parent share an archive.
+    let mut groups: Vec<Vec<Slot>> = Vec::new();
+    for slot in slots {
+        let shares =
+            |g: &&mut Vec<Slot>| g[0].step.parent == slot.step.parent && g[0].step.level == slot.step.level;
+        match groups.iter_mut().find(shares) {
+            Some(group) => group.push(slot),
+            None => groups.push(vec![slot]),
+        }
+    }
+    if groups.is_empty() {
+        return Ok(());
+    }
+    pass_groups(work, stores, groups, &indexes, now, report, late)
+}
+
+/// Dumps all groups with one walk, then commits each.
+fn pass_groups(
+    work: &TargetJob<'_>,
+    stores: &mut [Store],
+    groups: Vec<Vec<Slot>>,
+    indexes: &Indexes,
+    now: &jiff::Zoned,
+    report: &mut TargetReport,
+    late: &mut Vec<Error>,
+) -> Result<()> {
+    let tag = work.ctx.tag();
+    let codec = Codec::from(work.entry.compression);
+    let progress = |plain_bytes| {
+        work.ctx.events.emit(&Event::Progress { target: &work.target.name, plain_bytes });
+    };
+    let lanes: Vec<Vec<Lane>> = groups
+        .iter()
+        .map(|group| {
+            group.iter().map(|s| Lane { storage: stores[s.store].storage(), key: s.key.clone() }).collect()
+        })
+        .collect();
+    let mut passages = Vec::new();
+    let mut ids = Vec::new();
+    for (group, lanes) in groups.iter().zip(&lanes) {
+        let id = backup_id(work, now, group[0].step.parent);
+        let start =
+            IndexStart { archive_id: id.0.to_be_bytes(), codec, root: work.target.root.clone().into_bytes() };
+        let passage = Passage {
+            lanes,
+            tag: &tag,
+            codec,
+            workers: work.ctx.workers,
+            cancel: work.ctx.cancel,
+            progress: &progress,
+        };
+        passages.push((passage, IndexWriter::new(start)?));
+        ids.push(id);
+    }
+    let mut dump = |sinks: &mut [&mut dyn source::Sink]| {
+        let mut lanes: Vec<source::Lane<'_>> = groups
+            .iter()
+            .zip(sinks.iter_mut())
+            .map(|(group, sink)| source::Lane {
+                baseline: baseline(&group[0].parents, indexes),
+                sink: &mut **sink,
+            })
+            .collect();
+        work.source.dump_since(work.target, &mut lanes, work.ctx.cancel)
+    };
+    let passed = pass_each(passages, &mut dump)?;
+    let mut failed = None;
+    for ((group, id), passed) in groups.into_iter().zip(ids).zip(passed) {
+        let birth = Birth { id, now, level: group[0].step.level.name(), parents: group[0].parents.clone() };
+        let places: Vec<_> = group.iter().map(|s| (s.store, s.key.clone())).collect();
+        let published = passed.and_then(|passed| publish(work, stores, &places, passed, &birth, report));
+        match published {
+            Ok(published) => finish_group(work, stores, group, published, report, late),
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn finish_group(
+    work: &TargetJob<'_>,
+    stores: &mut [Store],
+    group: Vec<Slot>,
+    published: Published,
+    report: &mut TargetReport,
+    late: &mut Vec<Error>,
+) {
+    let Published { record, committed } = published;
+    for (slot, committed) in group.into_iter().zip(committed) {
+        let store = &mut stores[slot.store];
+        let Some(copy) = report.copies.iter_mut().find(|c| c.storage == store.spec().name) else { continue };
+        match committed {
+            Ok(()) => late.extend(after_commit(work, store, &slot, &record, &mut copy.dropped)),
+            Err(error) => copy.problem = Some(Problem::from(&error)),
+        }
+    }
+}
+
+/// The state that the parents make together; none for a full.
+fn baseline<'i>(parents: &[BackupId], indexes: &'i Indexes) -> Option<Baseline<'i>> {
+    if parents.is_empty() {
+        return None;
+    }
+    let streams: Vec<_> =
+        parents.iter().filter_map(|id| indexes.get(id)?.as_deref()).map(IndexReader::entries).collect();
+    Some(Box::new(State::new(streams).map(|sited| sited.map(|s| s.entry))))
+}
+
+/// Decides what one storage gets.
+fn slot(
+    work: &TargetJob<'_>,
+    store: &mut Store,
+    number: usize,
+    now: &jiff::Zoned,
+    indexes: &mut Indexes,
+    dropped: &mut Vec<DroppedBackup>,
+) -> Result<Slot> {
+    let group = group_of(work);
+    let storage = store.storage();
+    let name = store.spec().name.clone();
+    let chain = store.chain(&group);
+    let mut is_usable = |link: &crate::incremental::level::Link| {
+        let Some(parents) = chain.ancestry(link.id) else {
+            let message = format!(
+                "{name}: a parent of the backup of {} is missing; it cannot be gone on with",
+                link.at
+            );
+            work.ctx.events.emit(&Event::Warned { job: &work.job.name, message: &message });
+            return false;
+        };
+        parents.iter().all(|entry| {
+            let copy =
+                Copy { storage: Arc::clone(&storage), storage_name: name.clone(), entry: (*entry).clone() };
+            has_index(work, &chain, &copy, indexes)
+        })
+    };
+    let step = next_step(now.date(), chain.links(), &mut is_usable);
+    let parents = chain.lineage(step.parent);
+    make_room(work, store, now, &step, dropped)?;
+    let name = store.free_increment_name(ArchiveName {
+        part: work.target.part.clone(),
+        place: step.place,
+        stem: work.target.file_stem.clone(),
+        at: now.datetime(),
+        with_seconds: false,
+        suffix: Suffix { compression: CompressionSuffix::from(work.entry.compression), encrypted: false },
+    })?;
+    let key = incremental::build(&name)?;
+    Ok(Slot { store: number, step, name, key, parents })
+}
+
+/// Loads the index of a parent, once in a run; what is wrong with it is said once.
+fn has_index(work: &TargetJob<'_>, chain: &Chain<'_>, copy: &Copy, indexes: &mut Indexes) -> bool {
+    let Some(id) = chain.id_of(&copy.entry.key) else { return false };
+    let loaded = indexes.entry(id).or_insert_with(|| match fetch::load_index(copy) {
+        Ok(Some(index)) => Some(Arc::new(index)),
+        Ok(None) => {
+            warn_of_parent(work, copy, "it has no index");
+            None
+        }
+        Err(error) => {
+            warn_of_parent(work, copy, &error.chain());
+            None
+        }
+    });
+    loaded.is_some()
+}
+
+fn warn_of_parent(work: &TargetJob<'_>, copy: &Copy, why: &str) {
+    let message = format!(
+        "{}: `{}` cannot be the parent of an increment: {why}; the nearest valid one is taken",
+        copy.storage_name, copy.entry.key
+    );
+    work.ctx.events.emit(&Event::Warned { job: &work.job.name, message: &message });
+}
+
+/// Lets old months go first where `rotation` says so, or where there is no room; never what the new backup needs.
+fn make_room(
+    work: &TargetJob<'_>,
+    store: &mut Store,
+    now: &jiff::Zoned,
+    step: &Step,
+    dropped: &mut Vec<DroppedBackup>,
+) -> Result<()> {
+    if work.job.rotation == Rotation::After {
+        return Ok(());
+    }
+    let group = group_of(work);
+    let chain = store.chain(&group);
+    let needed = chain.lineage(step.parent);
+    let old: Vec<BackupId> = retention::to_drop(now.date(), chain.links(), work.job.months_to_store)
+        .into_iter()
+        .filter(|id| !needed.contains(id))
+        .collect();
+    // The last chain goes only once a new one is complete.
+    if old.len() == chain.links().len() {
+        return Ok(());
+    }
+    let bytes_of = |id: &BackupId| chain.entry(*id).map_or(0, CatalogEntry::total_bytes);
+    let droppable = old.iter().map(bytes_of).fold(0, u64::saturating_add);
+    let of_level = |l: &&crate::incremental::level::Link| l.level == step.level;
+    let sizes: Vec<u64> = chain.links().iter().rev().filter(of_level).map(|l| bytes_of(&l.id)).collect();
+    let free = store.free_bytes(work.ctx, work.job);
+    if matches!(decide_order(work.job.rotation, free, &sizes, droppable), Order::DropFirst { .. }) {
+        let decisions = drops(&store.chain(&group), &old);
+        store.drop_increments(work.ctx, work.job, &group, &decisions, dropped)?;
+    }
+    Ok(())
+}
+
+fn drops(chain: &Chain<'_>, old: &[BackupId]) -> Vec<Decision> {
+    // Children before their parents.
+    let entries = old.iter().rev().filter_map(|id| chain.entry(*id));
+    let drop = |entry: &CatalogEntry| Decision {
+        key: entry.key.clone(),
+        action: Action::Drop,
+        keep: nxs_base::calendar::Periods::NONE,
+        reason: Reason::OutOfWindow,
+    };
+    entries.map(drop).collect()
+}
+
+/// The copy is committed: tells it, makes the links, drops what is over. Returns what went wrong.
+fn after_commit(
+    work: &TargetJob<'_>,
+    store: &mut Store,
+    slot: &Slot,
+    record: &Record,
+    dropped: &mut Vec<DroppedBackup>,
+) -> Vec<Error> {
+    let mut problems = Vec::new();
+    let storage = store.storage();
+    let file = path_of(store, slot.key.as_str());
+    work.ctx.events.emit(&Event::IncrementMade {
+        job: &work.job.name,
+        is_full: slot.step.level == Level::Year,
+        file: &file,
+        storage: &store.spec().name,
+    });
+    let mut stand_ins = Vec::new();
+    if storage.caps().links {
+        for place in &slot.step.links {
+            let linked = incremental::build(&slot.name.at_place(*place))
+                .and_then(|key| storage.link(&key, &slot.key).map(|()| key));
+            match linked {
+                Ok(key) => stand_ins.push(key),
+                Err(error) => problems.push(error),
+            }
+        }
+    }
+    store.add(CatalogEntry { increment: Some(slot.name.clone()), stand_ins, ..new_entry(&slot.key, record) });
+    let group = group_of(work);
+    let chain = store.chain(&group);
+    let old = retention::to_drop(record.local.date(), chain.links(), work.job.months_to_store);
+    let decisions = drops(&chain, &old);
+    problems.extend(store.drop_increments(work.ctx, work.job, &group, &decisions, dropped).err());
+    problems
+}
