@@ -158,3 +158,31 @@ fn a_kill_at_each_step_of_publishing_and_rotating_is_undone_or_ended_by_the_next
     }
     assert!(died >= 9, "only {died} of 27 runs were killed");
 }
+
+#[test]
+fn a_link_that_a_killed_run_was_just_replacing_is_cleared_away_by_the_next() {
+    let house = House::new(64 << 10);
+    assert_eq!(house.start_at(date(2020, 11, 9).at(3, 0, 0, 0)).code, Some(0));
+    let before = shelf::read(&house.storages[0], Order::Settled);
+    let host: String = sh("uname", &["-n"])
+        .trim()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' })
+        .collect();
+    let name = format!(".shop_2020-11-09_03-00.tar.gz.{host}.4f2a-0.nxs-part");
+    let temp = house.storages[0].join("shop/daily").join(name);
+    std::os::unix::fs::symlink("../monthly/shop_2020-11-09_03-00.tar.gz", &temp).unwrap();
+    let tree = house.tree();
+    let said = house.start();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let (dir, may_go) = (house.storages[0].as_path(), BTreeSet::new());
+    let case = Case {
+        house: &house,
+        dir,
+        before: &before,
+        tree: Some(&tree),
+        may_go: &may_go,
+        order: Order::Settled,
+    };
+    assert_eq!(judge(&case, Some(&said)).len(), 2);
+}
