@@ -192,10 +192,15 @@ impl LocalStorage {
     fn place_link(&self, key: &ObjectKey, text: &[u8]) -> io::Result<()> {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         self.in_made_dir(key, |dir| {
+            // Where nothing is there yet, one step does it.
+            match rustix::fs::symlinkat(text, dir, key.file_name()) {
+                Err(Errno::EXIST) => {}
+                other => return other.map_err(Into::into),
+            }
             loop {
                 let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-                let tag =
-                    PartTag { host: "link".into(), run_id: format!("{:x}-{serial:x}", std::process::id()) };
+                let run_id = format!("{:x}-{serial:x}", std::process::id());
+                let tag = PartTag { host: this_host(), run_id };
                 let temp = tag.part_name(key.file_name());
                 match rustix::fs::symlinkat(text, dir, &temp) {
                     Err(Errno::EXIST) => continue,
@@ -358,6 +363,12 @@ fn rename_over_link(from_dir: &OwnedFd, from: &str, to_dir: &OwnedFd, to: &str) 
         Ok(stat) if is_link(&stat) => rustix::fs::renameat(from_dir, from, to_dir, to).map_err(Into::into),
         _ => done,
     }
+}
+
+/// The name of this host as it stands in names of partial objects, so that its next run sweeps what a death left.
+fn this_host() -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
+    rustix::system::uname().nodename().to_string_lossy().chars().map(safe).collect()
 }
 
 /// The text of a link at `key` that leads to `target`.
