@@ -58,6 +58,7 @@ pub(super) fn read(
         sources: sources.unwrap_or_default(),
         storages,
         rotation: inherited.rotation,
+        months_to_store: job.number("inc_months_to_store").and_then(|n| u32::try_from(n).ok()).unwrap_or(12),
         require: job.require("require").unwrap_or_default(),
     })
 }

@@ -243,6 +243,7 @@ impl Scene {
             }],
             storages: vec![storage(0), storage(1)],
             rotation: self.rotation,
+            months_to_store: 12,
             require: Require::All,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nxs_base::diag::Diagnostic;
 use nxs_base::event::{Event, EventSink};
 use nxs_base::report::{JobReport, Problem, RunReport};
-use nxs_base::spec::{IoNice, JobKind, JobSpec, MainSpec, RunSpec};
+use nxs_base::spec::{IoNice, JobSpec, MainSpec, RunSpec};
 use nxs_base::{Error, ErrorKind};
 use nxs_engine::job::{JobPorts, RunContext, run_job};
 use nxs_sys::lock::{LockError, RunLock};
@@ -142,21 +142,9 @@ fn broken(job: &JobSpec, panic: &(dyn std::any::Any + Send)) -> JobReport {
 
 /// What this build lacks for all of the job, whatever day it is: such a job must never look green.
 fn lacking(env: &Env, job: &JobSpec) -> Option<Problem> {
-    let of_kind = match job.kind {
-        // The files could be read, but not yet as increments.
-        JobKind::IncFiles => Some(Error::new(
-            ErrorKind::Unsupported,
-            format!("job type `{}`: this build does not have it yet", job.kind.name()),
-        )),
-        _ => {
-            let mut errors = job.sources.iter().map(|s| (env.open_source)(s, job.kind).err());
-            errors
-                .next()
-                .flatten()
-                .filter(|e| e.kind() == ErrorKind::Unsupported && errors.all(|e| e.is_some()))
-        }
-    };
-    of_kind.as_ref().map(Problem::from)
+    let mut errors = job.sources.iter().map(|s| (env.open_source)(s, job.kind).err());
+    let first = errors.next().flatten().filter(|e| e.kind() == ErrorKind::Unsupported);
+    first.filter(|_| errors.all(|e| e.is_some())).as_ref().map(Problem::from)
 }
 
 fn empty_report(job: &JobSpec, problem: Problem) -> JobReport {

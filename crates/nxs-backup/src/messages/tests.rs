@@ -27,6 +27,7 @@ fn lines(events: &[Event<'_>]) -> String {
             storage(StorageKind::Scp, "scp", Some("vault")),
         ],
         rotation: nxs_base::spec::Rotation::Auto,
+        months_to_store: 12,
         require: nxs_base::spec::Require::All,
     };
     let messages = Messages::new(&[job]);
