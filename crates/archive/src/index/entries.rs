@@ -357,11 +357,8 @@ impl EntryWalk {
         let (mut mtime, mut ctime) = (self.before.mtime, self.before.ctime);
         if same & SAME_MTIME == 0 {
             mtime.sec = self.read(Column::MtimeSec, |c| next_seconds(c, mtime))?;
-            mtime.nsec = if same & MTIME_WHOLE != 0 {
-                0
-            } else {
-                self.read(Column::MtimeNsec, next_nanoseconds)?
-            };
+            mtime.nsec =
+                if same & MTIME_WHOLE != 0 { 0 } else { self.read(Column::MtimeNsec, next_nanoseconds)? };
         }
         if same & CTIME_IS_MTIME != 0 {
             ctime = mtime;
