@@ -1,6 +1,6 @@
 //! What hostile bytes are given to: one function a parser, each of which must end without a panic, whatever comes.
 //!
-//! Used twice: by the fuzz targets beside this (`cargo fuzz run NAME`, needs nightly), and by the tests in
+//! Used twice: by the fuzz targets beside this (`cargo xtask fuzz [NAME]`, or `cargo fuzz run NAME`), and by the tests in
 //! `crates/nxs-backup/tests/formats`, which include this file and feed it mutations of valid input on every run.
 //! Functions assert what holds for any input; kinds of errors are part of that.
 
@@ -13,9 +13,9 @@ use nxs_archive::frames::{self, Codec, FrameReader, FrameRecord, ParallelReader}
 use nxs_archive::index::IndexReader;
 use nxs_archive::tar::{TarReader, acl, safe_path};
 use nxs_base::diag::Severity;
-use nxs_base::layout::{Role, discrete};
+use nxs_base::layout::{RECORD_SUFFIX, Role, discrete};
 use nxs_base::naming;
-use nxs_base::ports::storage::{ObjectKey, PartTag};
+use nxs_base::ports::storage::{MAX_COMPONENT_BYTES, ObjectKey, PartTag, is_name_digest};
 use nxs_base::record::Record;
 use nxs_base::{Error, ErrorKind, Result};
 use nxs_testkit::MemoryStorage;
@@ -197,13 +197,20 @@ pub fn name(data: &[u8]) {
     let escaped = naming::escape_component(data);
     assert_eq!(naming::unescape_component(&escaped), data);
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Some((name, tag)) = PartTag::parse(text) {
+    if let Some((name, tag)) = PartTag::parse(text)
+        && !is_name_digest(name)
+        && text.len() <= MAX_COMPONENT_BYTES
+    {
         assert_eq!(tag.part_name(name), text);
     }
     let Ok(key) = ObjectKey::new(text) else { return };
     let Some(parsed) = discrete::parse(&key) else { return };
     discrete::siblings(&key).expect("a key that parses has siblings");
     if parsed.role == Role::Archive {
-        assert_eq!(discrete::build(&parsed.name).expect("it was a name"), key);
+        match discrete::build(&parsed.name) {
+            Ok(built) => assert_eq!(built, key),
+            // Version 2 used up what the names of a record and an index need.
+            Err(_) => assert!(key.file_name().len() > MAX_COMPONENT_BYTES - RECORD_SUFFIX.len(), "{key}"),
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! Tasks of the project: `setup`, `test`, `tidy`, `gen-docs [--check]`, `bench`. Nothing here ships.
+//! Tasks of the project: `setup`, `test`, `tidy`, `gen-docs [--check]`, `fuzz`, `bench`. Nothing here ships.
 
 mod bench;
+mod fuzz;
 mod gendocs;
 mod setup;
 mod tidy;
@@ -16,8 +17,11 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::check(),
         ["gen-docs"] => gendocs::write(),
         ["gen-docs", "--check"] => gendocs::check(),
+        ["fuzz"] => fuzz::run(None, "60"),
+        ["fuzz", name] => fuzz::run(Some(name), "60"),
+        ["fuzz", name, seconds] => fuzz::run(Some(name), seconds),
         ["bench", rest @ ..] => bench::run(rest),
-        _ => Err("usage: cargo xtask setup | test | tidy | gen-docs [--check] | bench [NAME]".into()),
+        _ => Err("usage: cargo xtask setup | test | tidy | gen-docs [--check] | fuzz [NAME [SECONDS]] | bench [NAME]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

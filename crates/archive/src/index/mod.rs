@@ -54,24 +54,29 @@ pub struct IndexHeader {
     pub version: u16,
     /// The id of the archive, as in its record.
     pub archive_id: [u8; 16],
+    /// How the frames are compressed.
     pub codec: Codec,
     /// Of the plain tar stream.
     pub plain_bytes: u64,
     /// Of the stored stream before encryption.
     pub stored_bytes: u64,
+    /// All entries, of every kind.
     pub entries: u64,
     /// Entries that are regular files or further names of them.
     pub files: u64,
     pub dirs: u64,
+    /// Lines of the frame table.
     pub frames: u64,
-    /// The absolute path that was saved.
+    /// What was saved, as the record's `root` has it: the absolute path, escaped where it is not UTF-8.
     pub root: Vec<u8>,
 }
 
 /// Bytes that can be read anywhere: an index in memory, in a local file, on a storage.
 pub trait ReadAt {
+    /// Bytes that there are, from offset 0.
     fn len(&self) -> u64;
 
+    /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -69,6 +69,7 @@ impl<R: ReadAt> IndexReader<R> {
         &self.source
     }
 
+    /// What the index says of its archive as a whole; its counts fit the blocks that the directory lists.
     pub fn header(&self) -> &IndexHeader {
         &self.header
     }

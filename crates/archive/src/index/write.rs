@@ -21,9 +21,11 @@ use crate::frames::{Codec, FrameRecord, FrameTotals, MAX_PLAIN_BYTES, MAX_STORED
 /// What is known of the archive before its first byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexStart {
+    /// The id in the record, first digits first.
     pub archive_id: [u8; 16],
+    /// How the frames will be compressed.
     pub codec: Codec,
-    /// The absolute path that is saved, raw bytes.
+    /// What is saved, as the record's `root` has it.
     pub root: Vec<u8>,
 }
 
@@ -211,6 +213,7 @@ pub struct IndexBytes {
 }
 
 impl IndexBytes {
+    /// The header as it is written.
     pub fn header(&self) -> &IndexHeader {
         &self.header
     }

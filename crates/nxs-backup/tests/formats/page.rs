@@ -214,3 +214,14 @@ fn a_gzip_backup_is_read_by_the_page_alone() {
 fn a_zstd_backup_is_read_by_the_page_alone() {
     check("{zstd: 3}");
 }
+
+#[test]
+fn the_golden_indexes_are_read_by_the_page_alone() {
+    let testdata = Path::new(READER).parent().unwrap().parent().unwrap();
+    let code = "import sys; sys.path.insert(0, sys.argv[1]); import read\n\
+                for path in sys.argv[2:]: print(len(read.Index(open(path, 'rb').read()).entries))";
+    let mut command = Command::new("python3");
+    command.args(["-B", "-c", code]).arg(testdata.join("format"));
+    command.args(["v1.idx", "v1-blocks.idx"].map(|name| testdata.join("index").join(name)));
+    assert_eq!(String::from_utf8(succeed(&mut command).stdout).unwrap(), "7\n3000\n");
+}

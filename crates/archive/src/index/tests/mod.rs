@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nxs_base::entry::{EntryKind, EntryState, FileTime, IndexEntry, Meta, path_order};
@@ -11,6 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frames::{FrameRecord, FrameTotals};
+
+mod golden;
 
 fn start() -> IndexStart {
     IndexStart { archive_id: *b"0123456789abcdef", codec: Codec::Gzip(6), root: b"/var/www/site1".to_vec() }
@@ -474,64 +475,4 @@ fn an_index_of_another_version_is_unsupported() {
     let version = index.len() - FOOTER_BYTES + 16;
     index[version] = 2;
     assert_eq!(IndexReader::open(&index).err().map(|e| e.kind()), Some(ErrorKind::Unsupported));
-}
-
-/// One of everything.
-fn golden_entries() -> Vec<IndexEntry> {
-    let at = |sec, nsec| FileTime { sec, nsec };
-    let meta = |kind, mode, size_bytes, mtime, ctime, ino| Meta {
-        kind,
-        mode,
-        uid: 1000,
-        gid: 33,
-        size_bytes,
-        mtime,
-        ctime,
-        ino,
-        ..Meta::default()
-    };
-    let (old, new) = (at(-86_400, 5), at(1_700_000_000, 123_456_789));
-    let entry = |path: &[u8], meta, link: &[u8], offset, stored_bytes| IndexEntry {
-        path: path.to_vec(),
-        meta,
-        link: link.to_vec(),
-        offset,
-        stored_bytes,
-        ..IndexEntry::default()
-    };
-    let mut entries = vec![
-        entry(b"srv/a", meta(EntryKind::Dir, 0o755, 0, new, new, 10), b"", 0, 1536),
-        entry(b"srv/a/b", meta(EntryKind::File, 0o4711, 700, old, new, 11), b"", 1536, 2560),
-        entry(b"srv/a/c \xff\n", meta(EntryKind::HardLink, 0o4711, 0, old, new, 11), b"srv/a/b", 4096, 1536),
-        entry(b"srv/a.txt", meta(EntryKind::Symlink, 0o777, 0, at(1, 0), new, 500), b"../x y", 5632, 1536),
-        entry(b"srv/null", meta(EntryKind::CharDevice, 0o666, 0, new, at(9, 9), 7), b"", 7168, 1536),
-        entry(b"srv/pipe", meta(EntryKind::Fifo, 0o600, 0, new, new, u64::MAX), b"", 8704, 1536),
-        entry(b"srv/torn", meta(EntryKind::File, 0o644, 1 << 40, new, new, 13), b"", 10_240, 0),
-    ];
-    (entries[4].meta.rdev_major, entries[4].meta.rdev_minor) = (1, 3);
-    entries[1].state = EntryState::Racy;
-    entries[6].state = EntryState::Gap;
-    entries
-}
-
-#[test]
-fn an_index_of_format_version_1_loads_for_ever() {
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/index/v1.idx");
-    let lengths = [(700, 4096), (900, 6144)];
-    if std::env::var_os("NXS_BLESS").is_some() {
-        std::fs::write(&file, pack(&golden_entries(), &lengths)).unwrap();
-    }
-    let index = std::fs::read(&file).unwrap();
-    let reader = IndexReader::open(&index).unwrap();
-    assert_eq!(reader.header().root, b"/var/www/site1");
-    assert_eq!(reader.header().archive_id, *b"0123456789abcdef");
-    assert_eq!(reader.header().codec, Codec::Gzip(6));
-    assert_eq!(unpack(&index).unwrap(), golden_entries());
-    assert_eq!(reader.all_frames().unwrap(), frames_of(&lengths).0);
-    // The same entries still make the same plain bytes, whatever version of zstd packs them.
-    let mut block = entries::EntryBlock::default();
-    golden_entries().iter().for_each(|entry| block.push(entry));
-    let plain = zstd::decode_all(&index[..index.len()]).unwrap();
-    let wanted = block.take();
-    assert!(plain.windows(wanted.len()).any(|part| part == wanted));
 }
