@@ -30,7 +30,7 @@ pub(super) fn read(
         reader.diags.error(source.at_of("extra_keys"), message);
     }
     let spec = match kind {
-        JobKind::DescFiles => SourceSpec::Files(FilesSource {
+        JobKind::DescFiles | JobKind::IncFiles => SourceSpec::Files(FilesSource {
             targets,
             excludes: source.list("excludes"),
             one_file_system: source.flag("one_file_system").unwrap_or(false),

@@ -199,8 +199,12 @@ fn slot(
             return false;
         };
         parents.iter().all(|entry| {
-            let copy =
-                Copy { storage: Arc::clone(&storage), storage_name: name.clone(), entry: (*entry).clone() };
+            let copy = Copy {
+                storage: Arc::clone(&storage),
+                storage_name: name.clone(),
+                entry: (*entry).clone(),
+                parents: Some(Vec::new()),
+            };
             has_index(work, &chain, &copy, indexes)
         })
     };

@@ -108,10 +108,10 @@ fn belonging<R: ReadAt>(copy: &Copy, index: IndexReader<R>) -> Result<IndexReade
 
 /// The codec that the archive's name tells.
 pub fn codec_of(copy: &Copy) -> Codec {
-    match copy.entry.name.as_ref().map(|n| n.suffix.compression) {
-        Some(CompressionSuffix::Gzip) => Codec::Gzip(6),
-        Some(CompressionSuffix::Zstd) => Codec::Zstd(3),
-        Some(CompressionSuffix::None) | None => Codec::None,
+    match copy.entry.suffix().compression {
+        CompressionSuffix::Gzip => Codec::Gzip(6),
+        CompressionSuffix::Zstd => Codec::Zstd(3),
+        CompressionSuffix::None => Codec::None,
     }
 }
 
@@ -181,20 +181,34 @@ impl Read for Watched {
 }
 
 /// Reads members by their place in the index, a frame at a time, keeping the last frame.
-pub struct Members<'a> {
+pub struct Members<'a, R> {
     archive: RangedObject,
     codec: Codec,
-    index: &'a IndexReader<RangedObject>,
+    index: &'a IndexReader<R>,
+    /// The whole frame table, where many members are read.
+    table: Option<Vec<FrameRecord>>,
     last: RefCell<Option<(FrameRecord, Arc<Vec<u8>>)>>,
     /// The last frame that could not be decoded: read once, however many members are in it.
     bad: RefCell<Option<(FrameRecord, String)>>,
 }
 
-impl<'a> Members<'a> {
-    pub fn new(copy: &Copy, index: &'a IndexReader<RangedObject>) -> Self {
+impl<'a, R: ReadAt> Members<'a, R> {
+    pub fn new(copy: &Copy, index: &'a IndexReader<R>) -> Self {
         let archive =
             RangedObject::new(Arc::clone(&copy.storage), copy.entry.key.clone(), copy.entry.size_bytes);
-        Self { archive, codec: codec_of(copy), index, last: RefCell::new(None), bad: RefCell::new(None) }
+        Self {
+            archive,
+            codec: codec_of(copy),
+            index,
+            table: None,
+            last: RefCell::new(None),
+            bad: RefCell::new(None),
+        }
+    }
+
+    /// As [`Self::new`], with the frame table at hand.
+    pub fn with_table(copy: &Copy, index: &'a IndexReader<R>, table: Vec<FrameRecord>) -> Self {
+        Self { table: Some(table), ..Self::new(copy, index) }
     }
 
     /// Stored bytes of the archive that were read.
@@ -203,8 +217,15 @@ impl<'a> Members<'a> {
     }
 
     /// The plain bytes of one member: headers, data, padding.
-    pub fn open<'m>(&'m self, entry: &IndexEntry) -> Result<MemberReader<'m, 'a>> {
-        let mut frames = self.index.frames_for(entry.offset, entry.stored_bytes)?;
+    pub fn open<'m>(&'m self, entry: &IndexEntry) -> Result<MemberReader<'m, 'a, R>> {
+        let mut frames = match &self.table {
+            Some(table) => {
+                let end = entry.offset.saturating_add(entry.stored_bytes);
+                let first = table.partition_point(|f| f.plain_end() <= entry.offset);
+                table[first..].iter().take_while(|f| f.plain_offset < end).copied().collect()
+            }
+            None => self.index.frames_for(entry.offset, entry.stored_bytes)?,
+        };
         frames.reverse();
         let end = entry.offset.saturating_add(entry.stored_bytes);
         Ok(MemberReader { members: self, frames, at: entry.offset, end, frame: None })
@@ -233,8 +254,8 @@ impl<'a> Members<'a> {
 }
 
 /// The plain bytes of one member.
-pub struct MemberReader<'m, 'a> {
-    members: &'m Members<'a>,
+pub struct MemberReader<'m, 'a, R> {
+    members: &'m Members<'a, R>,
     /// Still to come, the next one last.
     frames: Vec<FrameRecord>,
     at: u64,
@@ -242,7 +263,7 @@ pub struct MemberReader<'m, 'a> {
     frame: Option<(FrameRecord, Arc<Vec<u8>>)>,
 }
 
-impl Read for MemberReader<'_, '_> {
+impl<R: ReadAt> Read for MemberReader<'_, '_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.at >= self.end || buf.is_empty() {

@@ -1,5 +1,6 @@
 //! Restore: which backup, which bytes of it, and where to. Plans are printable; extraction never leaves its target.
 
+mod chain;
 pub mod extract;
 pub mod fetch;
 pub mod guide;

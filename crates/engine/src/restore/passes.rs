@@ -37,10 +37,10 @@ pub(super) struct Passage<'a> {
 }
 
 /// The target that an archive was made of.
-struct Target {
+pub(super) struct Target {
     /// Without leading `/`.
-    path: Vec<u8>,
-    is_dir: bool,
+    pub(super) path: Vec<u8>,
+    pub(super) is_dir: bool,
 }
 
 impl Target {
@@ -53,6 +53,9 @@ impl Target {
 impl Passage<'_> {
     /// By the index where there is one.
     pub(super) fn run(&self, restored: &mut Restored) -> Result<()> {
+        if self.copy.parents.as_ref().is_none_or(|parents| !parents.is_empty()) {
+            return self.chain(restored);
+        }
         if self.globs.is_everything() && !self.request.dry_run && !self.salvage {
             let index = self.of_index(fetch::load_index(self.copy))?;
             let Some(index) = index else { return self.stream(restored) };
@@ -69,6 +72,13 @@ impl Passage<'_> {
 
     /// Without the index, which is missing or damaged; the archive is compared with its record.
     pub(super) fn stream(&self, restored: &mut Restored) -> Result<()> {
+        if self.copy.parents.as_ref().is_none_or(|parents| !parents.is_empty()) {
+            let text = format!(
+                "`{}` is a difference, and the indexes of its chain cannot be read",
+                self.copy.entry.key
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
         if self.request.delete {
             let text = format!("--delete: the index of `{}` is missing or damaged", self.copy.entry.key);
             return Err(Error::new(ErrorKind::Corrupt, text));
@@ -76,7 +86,7 @@ impl Passage<'_> {
         self.members(None, None, restored)
     }
 
-    fn of_index<T>(&self, read: Result<T>) -> Result<T> {
+    pub(super) fn of_index<T>(&self, read: Result<T>) -> Result<T> {
         if read.is_err() {
             self.index_failed.set(true);
         }
@@ -105,7 +115,7 @@ impl Passage<'_> {
         }
     }
 
-    fn extractor(&self, target: &Target, is_unique: bool) -> Result<Extractor<'_>> {
+    pub(super) fn extractor(&self, target: &Target, is_unique: bool) -> Result<Extractor<'_>> {
         let options = Options { is_unique, ..self.options(target) };
         if self.request.in_place {
             return Extractor::open_at(self.place(target.base(), true)?, options, self.ctx.cancel);
@@ -281,7 +291,7 @@ impl Passage<'_> {
     /// Reads one member at its place and puts it at the path of `entry`; `link` replaces what it links to.
     fn take(
         &self,
-        members: &Members<'_>,
+        members: &Members<'_, fetch::RangedObject>,
         source: &IndexEntry,
         entry: &IndexEntry,
         link: Option<Vec<u8>>,
@@ -297,7 +307,7 @@ impl Passage<'_> {
     }
 
     /// Directories of which the backup knows all that is to be below them.
-    fn scopes(&self, target: &Target, chosen: &[IndexEntry]) -> Vec<Vec<u8>> {
+    pub(super) fn scopes(&self, target: &Target, chosen: &[IndexEntry]) -> Vec<Vec<u8>> {
         if !self.globs.is_everything() {
             return topmost_dirs(chosen);
         }
@@ -394,7 +404,7 @@ fn parent_of(path: &[u8]) -> &[u8] {
 }
 
 /// The target's path as the archive spells it, its percent-escapes undone.
-fn target_path<R: ReadAt>(index: &IndexReader<R>) -> Vec<u8> {
+pub(super) fn target_path<R: ReadAt>(index: &IndexReader<R>) -> Vec<u8> {
     let root = &index.header().root;
     let path = match std::str::from_utf8(root) {
         Ok(text) => nxs_base::naming::unescape_component(text),

@@ -1,6 +1,7 @@
 //! Which backups a restore or a verification means: candidates of a job on all its storages, narrowed by source,
 //! target and time. Pure over catalogs that were read before.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,9 +9,10 @@ use jiff::tz::TimeZone;
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::layout::discrete;
 use nxs_base::ports::storage::Storage;
-use nxs_base::spec::{JobSpec, StorageKind, StorageSpec};
+use nxs_base::spec::{JobKind, JobSpec, StorageKind, StorageSpec};
 
 use crate::catalog::{self, Catalog, CatalogEntry, Origin};
+use crate::incremental::chain::Chain;
 
 /// A storage and what lies on it.
 pub struct Shelf {
@@ -25,6 +27,8 @@ pub struct Copy {
     pub storage: Arc<dyn Storage>,
     pub storage_name: String,
     pub entry: CatalogEntry,
+    /// For an increment, what else is needed, nearest first; empty for a full; none if a parent is missing.
+    pub parents: Option<Vec<CatalogEntry>>,
 }
 
 /// One backup with all its copies, the best to read first.
@@ -92,11 +96,13 @@ pub fn candidates(
             links: Vec::new(),
             stand_ins: Vec::new(),
         });
+        let chains = chains(&shelf.catalog);
         for entry in shelf.catalog.entries.iter().cloned().chain(orphans) {
             let Some((id, mut candidate)) = candidate(job, server_name, &entry, zone) else { continue };
             let copy = Copy {
                 storage: Arc::clone(&shelf.storage),
                 storage_name: shelf.spec.name.clone(),
+                parents: parents_of(&chains, &entry),
                 entry: entry.clone(),
             };
             match found.iter_mut().find(|(known, _)| *known == id) {
@@ -113,6 +119,27 @@ pub fn candidates(
         b.started.cmp(&a.started).then_with(|| b.copies[0].entry.key.cmp(&a.copies[0].entry.key))
     });
     fitting
+}
+
+/// The chains of incremental backups, by part and stem of their names.
+fn chains(catalog: &Catalog) -> BTreeMap<(String, String), Chain<'_>> {
+    let mut members: BTreeMap<(String, String), Vec<&CatalogEntry>> = BTreeMap::new();
+    for entry in &catalog.entries {
+        if let Some(name) = &entry.increment {
+            members.entry((name.part.clone(), name.stem.clone())).or_default().push(entry);
+        }
+    }
+    members.into_iter().map(|(name, entries)| (name, Chain::new(entries))).collect()
+}
+
+fn parents_of(
+    chains: &BTreeMap<(String, String), Chain<'_>>,
+    entry: &CatalogEntry,
+) -> Option<Vec<CatalogEntry>> {
+    let Some(name) = &entry.increment else { return Some(Vec::new()) };
+    let chain = chains.get(&(name.part.clone(), name.stem.clone()))?;
+    let ancestry = chain.ancestry(chain.id_of(&entry.key)?)?;
+    Some(ancestry.into_iter().skip(1).cloned().collect())
 }
 
 /// The newest one of every target, or what is missing in words.
@@ -158,21 +185,23 @@ fn candidate(
             (record.id.to_string(), candidate)
         });
     }
-    let name = entry.name.as_ref()?;
-    if name.extension != "tar" || job.kind.group() != "files" {
+    let (part, stem) = entry.part_and_stem()?;
+    let is_tar = entry.name.as_ref().is_none_or(|n| n.extension == "tar");
+    if !is_tar || job.kind.group() != "files" || entry.increment.is_some() != (job.kind == JobKind::IncFiles)
+    {
         return None;
     }
-    let target = if name.part.is_empty() { name.stem.clone() } else { name.part.clone() };
+    let target = if part.is_empty() { stem.to_owned() } else { part.to_owned() };
     let candidate =
         Candidate { source: None, target, root: String::new(), started, complete, copies: Vec::new() };
-    Some((format!("{}/{}", name.part, name.file_name()), candidate))
+    Some((format!("{part}/{}", entry.key.file_name()), candidate))
 }
 
 fn fits(candidate: &Candidate, wanted: &Wanted<'_>) -> bool {
     wanted.source.is_none_or(|s| candidate.source == Some(s))
         && wanted.at.is_none_or(|at| candidate.started <= at)
         && wanted.target.is_none_or(|t| {
-            let part = candidate.copies[0].entry.name.as_ref().map_or("", |n| n.part.as_str());
+            let part = candidate.copies[0].entry.part_and_stem().map_or("", |(part, _)| part);
             candidate.target == t
                 || part == t
                 || candidate.root.trim_end_matches('/') == t.trim_end_matches('/')

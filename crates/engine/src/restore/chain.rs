@@ -1,0 +1,279 @@
+//! Brings a restore point of an incremental chain back in one step: the indexes of all levels are merged into the
+//! state at that point, and each member is taken from the one archive that has it. Nothing is put over anything else.
+//!
+//! All archives are read in the order of their members, side by side: one that gives most of its bytes as a stream,
+//! decompressed by several threads, the others by single frames.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::{BufReader, Read};
+
+use nxs_archive::frames::FrameRecord;
+use nxs_archive::index::IndexReader;
+use nxs_archive::tar::{EntryHeader, TarReader};
+use nxs_base::entry::{EntryKind, IndexEntry, path_order};
+use nxs_base::error::{Error, ErrorKind, Result};
+use nxs_sys::fsx;
+
+use super::extract::Extractor;
+use super::fetch::{self, Members};
+use super::passes::{Passage, Target, target_path};
+use super::run::Restored;
+use super::select::Copy;
+use super::selection::Selection;
+use crate::incremental::state::{Sited, State};
+
+/// One archive of the chain, opened.
+struct Level {
+    copy: Copy,
+    index: IndexReader<Vec<u8>>,
+}
+
+impl Passage<'_> {
+    /// From the archives of all levels.
+    pub(super) fn chain(&self, restored: &mut Restored) -> Result<()> {
+        let parents = self.copy.parents.as_ref().ok_or_else(|| {
+            let text =
+                format!("a parent of `{}` is missing on {}", self.copy.entry.key, self.copy.storage_name);
+            Error::new(ErrorKind::NotFound, text)
+        })?;
+        let copies = std::iter::once(self.copy.clone()).chain(parents.iter().map(|entry| Copy {
+            entry: entry.clone(),
+            parents: Some(Vec::new()),
+            ..self.copy.clone()
+        }));
+        let mut levels = Vec::new();
+        let mut read_bytes = 0;
+        for copy in copies {
+            let index = self.of_index(fetch::load_index(&copy))?.ok_or_else(|| {
+                self.index_failed.set(true);
+                Error::new(ErrorKind::NotFound, format!("`{}` has no index", copy.entry.key))
+            })?;
+            read_bytes += copy.entry.index.as_ref().map_or(0, |i| i.size_bytes);
+            levels.push(Level { copy, index });
+        }
+        let path = target_path(&levels[0].index);
+        let found = self.of_index(find(&levels, &path))?;
+        let target = Target { is_dir: found.is_none_or(|s| s.entry.meta.kind == EntryKind::Dir), path };
+        let chosen = self.of_index(choose(&levels, self.globs, &target.path))?;
+        if self.request.dry_run {
+            restored.listed = chosen.iter().map(|s| fsx::show(&s.entry.path)).collect();
+            restored.read_bytes = Some(read_bytes);
+            return Ok(());
+        }
+        let mut extractor = self.extractor(&target, true)?;
+        for ancestor in self.of_index(ancestors(&levels, &chosen))? {
+            extractor.dir(&ancestor.path, &ancestor.meta)?;
+        }
+        let mut sources = Vec::new();
+        for (number, level) in levels.iter().enumerate() {
+            let needed = chosen.iter().filter(|s| s.level == number).map(|s| s.entry.stored_bytes).sum();
+            sources.push(self.of_index(Source::open(self, level, needed))?);
+        }
+        self.extract(&levels, &chosen, &mut sources, &mut extractor)?;
+        if self.request.delete {
+            let known: Vec<IndexEntry> = chosen.iter().map(|s| s.entry.clone()).collect();
+            for scope in self.scopes(&target, &known) {
+                let below = State::new(levels.iter().map(|l| l.index.entries_under(&scope)));
+                extractor.prune(&scope, below.map(|sited| sited.map(|s| s.entry.path)))?;
+            }
+        }
+        restored.extracted = extractor.finish()?;
+        restored.read_bytes = Some(read_bytes + sources.iter().map(|s| s.read_bytes()).sum::<u64>());
+        Ok(())
+    }
+
+    fn extract(
+        &self,
+        levels: &[Level],
+        chosen: &[Sited],
+        sources: &mut [Source<'_>],
+        extractor: &mut Extractor<'_>,
+    ) -> Result<()> {
+        let paths: BTreeSet<(usize, &[u8])> = match self.globs.is_everything() {
+            // Then every link has its first name, save where that one is left out by now.
+            true => BTreeSet::new(),
+            false => chosen.iter().map(|s| (s.level, s.entry.path.as_slice())).collect(),
+        };
+        let mut stand_ins: HashMap<(usize, &[u8]), &[u8]> = HashMap::new();
+        for Sited { entry, level } in chosen {
+            self.ctx.cancel.check()?;
+            let mut link = None;
+            let mut first = None;
+            if entry.meta.kind == EntryKind::HardLink && !self.has_first(levels, &paths, *level, entry)? {
+                // Its first name is not there: the first of its other names takes the bytes, the rest link to it.
+                let group = (*level, entry.link.as_slice());
+                match stand_ins.get(&group) {
+                    Some(stand_in) => link = Some(stand_in.to_vec()),
+                    None => {
+                        stand_ins.insert(group, &entry.path);
+                        let found = self.of_index(levels[*level].index.find(&entry.link))?;
+                        first = Some(found.ok_or_else(|| {
+                            let text = format!("`{}` links to nothing", fsx::show(&entry.path));
+                            Error::new(ErrorKind::Corrupt, text)
+                        })?);
+                    }
+                }
+            }
+            let taken = match &first {
+                Some(first) => sources[*level].take_alone(first, &entry.path, None, extractor),
+                None => sources[*level].take(entry, link, extractor),
+            };
+            match taken {
+                Err(error) if self.salvage && error.kind() == ErrorKind::Corrupt => {
+                    if entry.meta.kind == EntryKind::Dir {
+                        extractor.dir(&entry.path, &entry.meta)?;
+                    }
+                    extractor.problem(&entry.path, error);
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the first name of a link is restored too, from the same archive.
+    fn has_first(
+        &self,
+        levels: &[Level],
+        paths: &BTreeSet<(usize, &[u8])>,
+        level: usize,
+        entry: &IndexEntry,
+    ) -> Result<bool> {
+        if !self.globs.is_everything() {
+            return Ok(paths.contains(&(level, entry.link.as_slice())));
+        }
+        // A newer level that knows the first name has removed or replaced it.
+        for newer in &levels[..level] {
+            if self.of_index(newer.index.find(&entry.link))?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Reads the members of one archive, in its order.
+struct Source<'l> {
+    members: Members<'l, Vec<u8>>,
+    stream: Option<TarReader<BufReader<Box<dyn Read>>>>,
+    stream_bytes: u64,
+}
+
+impl<'l> Source<'l> {
+    fn open(passage: &Passage<'_>, level: &'l Level, needed_bytes: u64) -> Result<Self> {
+        let frames: Vec<FrameRecord> = level.index.all_frames()?;
+        let plain_bytes = level.index.header().plain_bytes;
+        let mut stream = None;
+        let mut stream_bytes = 0;
+        if needed_bytes > plain_bytes / 2 && !passage.salvage {
+            let plain = fetch::open_plain(&level.copy, Some(frames.clone()), passage.ctx.workers)?;
+            stream = Some(TarReader::new(BufReader::with_capacity(128 << 10, plain)));
+            stream_bytes = level.copy.entry.size_bytes;
+        }
+        let members = Members::with_table(&level.copy, &level.index, frames);
+        Ok(Self { members, stream, stream_bytes })
+    }
+
+    fn read_bytes(&self) -> u64 {
+        self.stream_bytes + self.members.read_bytes()
+    }
+
+    /// Puts the member of `entry` at its path; entries come in the order of the archive.
+    fn take(
+        &mut self,
+        entry: &IndexEntry,
+        link: Option<Vec<u8>>,
+        extractor: &mut Extractor<'_>,
+    ) -> Result<()> {
+        let Some(tar) = &mut self.stream else { return self.take_alone(entry, &entry.path, link, extractor) };
+        loop {
+            let header = tar.next()?.ok_or_else(|| misplaced(entry))?;
+            if header.offset < entry.offset {
+                tar.skip_data()?;
+                continue;
+            }
+            check(&header, entry)?;
+            let header = EntryHeader { link: link.unwrap_or_else(|| header.link.clone()), ..header };
+            return extractor.entry(header, &entry.path, tar);
+        }
+    }
+
+    /// Puts a member, found by its place, at `path`.
+    fn take_alone(
+        &self,
+        entry: &IndexEntry,
+        path: &[u8],
+        link: Option<Vec<u8>>,
+        extractor: &mut Extractor<'_>,
+    ) -> Result<()> {
+        let mut tar = TarReader::new(self.members.open(entry)?);
+        let header = tar.next()?.ok_or_else(|| misplaced(entry))?;
+        check(&header, entry)?;
+        let header = EntryHeader { link: link.unwrap_or_else(|| header.link.clone()), ..header };
+        extractor.entry(header, path, &mut tar)
+    }
+}
+
+fn check(header: &EntryHeader, entry: &IndexEntry) -> Result<()> {
+    let is_it = header.path == entry.path && header.meta.kind == entry.meta.kind;
+    if is_it { Ok(()) } else { Err(misplaced(entry)) }
+}
+
+fn misplaced(entry: &IndexEntry) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("the index misplaces `{}`", fsx::show(&entry.path)))
+}
+
+/// The entry of a path in the state.
+fn find(levels: &[Level], path: &[u8]) -> Result<Option<Sited>> {
+    for (level, opened) in levels.iter().enumerate() {
+        if let Some(entry) = opened.index.find(path)? {
+            let is_there = entry.state != nxs_base::entry::EntryState::Removed;
+            return Ok(is_there.then_some(Sited { entry, level }));
+        }
+    }
+    Ok(None)
+}
+
+/// The wanted entries of the state, in path order.
+fn choose(levels: &[Level], globs: &Selection, root: &[u8]) -> Result<Vec<Sited>> {
+    let mut chosen = Vec::new();
+    if let Some(literals) = globs.literals(root) {
+        for literal in literals {
+            for sited in State::new(levels.iter().map(|l| l.index.entries_under(&literal))) {
+                chosen.push(sited?);
+            }
+        }
+        chosen.sort_by(|a, b| path_order(&a.entry.path, &b.entry.path));
+        chosen.dedup_by(|a, b| a.entry.path == b.entry.path);
+    } else {
+        for sited in State::new(levels.iter().map(|l| l.index.entries())) {
+            let sited = sited?;
+            if globs.is_match(&sited.entry.path, root) {
+                chosen.push(sited);
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+/// Directories above the chosen entries that are not chosen themselves, the highest first.
+fn ancestors(levels: &[Level], chosen: &[Sited]) -> Result<Vec<IndexEntry>> {
+    let have: BTreeSet<&[u8]> = chosen.iter().map(|s| s.entry.path.as_slice()).collect();
+    let mut wanted: BTreeSet<&[u8]> = BTreeSet::new();
+    for sited in chosen {
+        let mut path = sited.entry.path.as_slice();
+        while let Some(i) = path.iter().rposition(|b| *b == b'/') {
+            path = &path[..i];
+            if have.contains(path) || !wanted.insert(path) {
+                break;
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for path in wanted {
+        if let Some(sited) = find(levels, path)?.filter(|s| s.entry.meta.kind == EntryKind::Dir) {
+            found.push(sited.entry);
+        }
+    }
+    Ok(found)
+}
