@@ -259,7 +259,10 @@ impl<'a> Way<'a> {
             let mut restored = Restored::new(self.candidate, copy);
             // After a damaged copy, what it left is replaced.
             let passage = self.passage(copy, self.replace || attempt > 0);
-            let Err(error) = passage.run(&mut restored) else { return Ok(restored) };
+            let Err(error) = passage.run(&mut restored) else {
+                problems.extend(last.as_ref().map(Problem::from));
+                return Ok(restored);
+            };
             self.keep(copy, error, &mut last, problems)?;
             if passage.index_failed.get() {
                 without_index.push(copy);
