@@ -22,6 +22,7 @@ use nxs_sys::fsx;
 use crate::job::RunContext;
 use crate::pipeline::digest::Digest;
 use crate::restore::fetch::{self, RangedObject};
+use crate::restore::leased;
 use crate::restore::select::{self, Candidate, Copy, Shelf, Wanted};
 
 /// What to verify.
@@ -88,31 +89,34 @@ pub fn run(
         chosen = select::newest(chosen, job, &wanted).unwrap_or_default();
     }
     let mut told = BTreeSet::new();
-    for candidate in &chosen {
-        for copy in &candidate.copies {
-            ctx.cancel.check()?;
-            let mut verified = Verified {
-                storage: copy.storage_name.clone(),
-                key: copy.entry.key.to_string(),
-                target: candidate.target.clone(),
-                started: candidate.started,
-                is_recorded: copy.entry.record().is_some(),
-                is_complete: candidate.complete,
-                read_bytes: 0,
-                damage: None,
-            };
-            match check(ctx, candidate, copy, request.sample_percent, &mut verified.read_bytes) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-                Err(error) => verified.damage = Some(Problem::from(&error)),
+    leased(ctx, job, &chosen, || -> Result<()> {
+        for candidate in &chosen {
+            for copy in &candidate.copies {
+                ctx.cancel.check()?;
+                let mut verified = Verified {
+                    storage: copy.storage_name.clone(),
+                    key: copy.entry.key.to_string(),
+                    target: candidate.target.clone(),
+                    started: candidate.started,
+                    is_recorded: copy.entry.record().is_some(),
+                    is_complete: candidate.complete,
+                    read_bytes: 0,
+                    damage: None,
+                };
+                match check(ctx, candidate, copy, request.sample_percent, &mut verified.read_bytes) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                    Err(error) => verified.damage = Some(Problem::from(&error)),
+                }
+                if let Some(index) = copy.entry.index.as_ref().filter(|_| verified.damage.is_some()) {
+                    told.insert((copy.storage_name.clone(), index.key.clone()));
+                }
+                each(&verified);
+                report.copies.push(verified);
             }
-            if let Some(index) = copy.entry.index.as_ref().filter(|_| verified.damage.is_some()) {
-                told.insert((copy.storage_name.clone(), index.key.clone()));
-            }
-            each(&verified);
-            report.copies.push(verified);
         }
-    }
+        Ok(())
+    })?;
     if request.target.is_none() && request.at.is_none() {
         for shelf in &shelves {
             outside(shelf, &told, &mut report.damage);

@@ -44,6 +44,8 @@ struct State {
     ops: Vec<Op>,
     faults: Vec<Fault>,
     killed: bool,
+    /// Refuses every change, as a storage that is mounted read-only.
+    read_only: bool,
     /// Partial objects whose writer was killed: nobody holds their lock any more.
     orphans: HashSet<ObjectKey>,
 }
@@ -113,6 +115,11 @@ impl FlakyStorage {
         self.plan(nth, None, Effect::KillInStream(bytes));
     }
 
+    /// From now on every change is refused with [`ErrorKind::Denied`], and so is it for ever.
+    pub fn make_read_only(&self) {
+        self.lock().read_only = true;
+    }
+
     /// Like a new process on the same storage: no faults, counting begins anew, partial objects of the dead process
     /// are not live.
     pub fn revive(&self) {
@@ -156,6 +163,12 @@ impl FlakyStorage {
             return Err(dead());
         }
         state.ops.push(Op { kind, key: key.to_owned() });
+        if state.read_only && !matches!(kind, OpKind::Get | OpKind::List | OpKind::Stat) {
+            return Err(Error::new(
+                ErrorKind::Denied,
+                format!("planned fault: {kind:?} of `{key}`: read-only"),
+            ));
+        }
         let now = state.ops.len() as u64;
         let hit = state.faults.iter().position(|f| match f.only {
             None => f.at == now,
@@ -388,6 +401,24 @@ mod tests {
         assert_eq!(read(&flaky, "a", None), b"x");
         assert_eq!(flaky.delete(&key("a")).unwrap_err().kind(), ErrorKind::Denied);
         flaky.delete(&key("a")).unwrap();
+    }
+
+    #[test]
+    fn a_read_only_storage_can_be_read_and_refuses_every_change() {
+        let (memory, flaky) = make();
+        memory.insert("a", b"x");
+        flaky.make_read_only();
+        assert_eq!(read(&flaky, "a", None), b"x");
+        assert_eq!(list(&flaky, "").len(), 1);
+        assert_eq!(stage(&flaky, "b", "1", b"").err().unwrap().kind(), ErrorKind::Denied);
+        assert_eq!(flaky.delete(&key("a")).unwrap_err().kind(), ErrorKind::Denied);
+        flaky.revive();
+        assert_eq!(flaky.rename(&key("a"), &key("b")).unwrap_err().kind(), ErrorKind::Denied);
+        assert_eq!(
+            memory.tree(),
+            "a
+"
+        );
     }
 
     #[test]

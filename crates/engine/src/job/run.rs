@@ -32,7 +32,7 @@ pub struct RunContext<'a> {
 }
 
 impl RunContext<'_> {
-    pub(super) fn tag(&self) -> PartTag {
+    pub(crate) fn tag(&self) -> PartTag {
         PartTag { host: self.host.into(), run_id: self.run_id.into() }
     }
 }

@@ -112,6 +112,12 @@ impl Store {
                     || n.part == candidate.part && n.file_name() == candidate.file_name()
             }) || self.catalog.orphans.iter().any(|o| o.key.file_name() == candidate.file_name())
                 || self.catalog.damaged.iter().any(|d| d.key.file_name().starts_with(&candidate.file_name()))
+                // Another server writes it at this moment.
+                || self
+                    .catalog
+                    .partials
+                    .iter()
+                    .any(|p| p.final_key.file_name().starts_with(&candidate.file_name()))
         };
         let minute = name.at.date().at(name.at.hour(), name.at.minute(), 0, 0);
         let plain = ArchiveName { at: minute, with_seconds: false, ..name.clone() };

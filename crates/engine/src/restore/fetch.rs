@@ -14,6 +14,8 @@ use nxs_base::layout::discrete::CompressionSuffix;
 use nxs_base::ports::storage::{ObjectKey, Storage};
 use nxs_base::record::StoredDigest;
 
+use nxs_sys::fsx;
+
 use super::select::Copy;
 use crate::pipeline::digest::Digest;
 
@@ -216,6 +218,11 @@ impl<'a, R: ReadAt> Members<'a, R> {
         self.archive.read_bytes()
     }
 
+    /// Whether a frame of the archive could not be decoded.
+    pub fn has_bad_frame(&self) -> bool {
+        self.bad.borrow().is_some()
+    }
+
     /// The plain bytes of one member: headers, data, padding.
     pub fn open<'m>(&'m self, entry: &IndexEntry) -> Result<MemberReader<'m, 'a, R>> {
         let mut frames = match &self.table {
@@ -226,8 +233,12 @@ impl<'a, R: ReadAt> Members<'a, R> {
             }
             None => self.index.frames_for(entry.offset, entry.stored_bytes)?,
         };
-        frames.reverse();
         let end = entry.offset.saturating_add(entry.stored_bytes);
+        if frames.last().is_none_or(|last| last.plain_end() < end) {
+            let text = format!("the index places `{}` outside the archive", fsx::show(&entry.path));
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        frames.reverse();
         Ok(MemberReader { members: self, frames, at: entry.offset, end, frame: None })
     }
 

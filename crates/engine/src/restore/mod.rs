@@ -4,9 +4,11 @@ mod chain;
 pub mod extract;
 pub mod fetch;
 pub mod guide;
+mod leased;
 mod passes;
 mod run;
 pub mod select;
 mod selection;
 
+pub(crate) use leased::leased;
 pub use run::{Excludes, Request, RestoreReport, Restored, run};

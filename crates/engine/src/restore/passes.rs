@@ -83,7 +83,8 @@ impl Passage<'_> {
             let text = format!("--delete: the index of `{}` is missing or damaged", self.copy.entry.key);
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        self.members(None, None, restored)
+        let target = self.copy.entry.record().map(|record| unescaped(record.root.as_bytes()));
+        self.members(None, target, restored)
     }
 
     pub(super) fn of_index<T>(&self, read: Result<T>) -> Result<T> {
@@ -298,10 +299,13 @@ impl Passage<'_> {
         extractor: &mut Extractor<'_>,
     ) -> Result<()> {
         let mut tar = TarReader::new(self.of_index(members.open(source))?);
-        let header = tar.next()?.filter(|h| h.path == source.path && h.meta.kind == source.meta.kind);
-        let header: EntryHeader = self.of_index(header.ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, format!("the index misplaces `{}`", fsx::show(&source.path)))
-        }))?;
+        let header = tar.next().and_then(|header| {
+            header.filter(|h| h.path == source.path && h.meta.kind == source.meta.kind).ok_or_else(|| {
+                Error::new(ErrorKind::Corrupt, format!("the index misplaces `{}`", fsx::show(&source.path)))
+            })
+        });
+        // In frames that are sound only a wrong place can be.
+        let header = if members.has_bad_frame() { header? } else { self.of_index(header)? };
         let header = EntryHeader { link: link.unwrap_or_else(|| header.link.clone()), ..header };
         extractor.entry(header, &entry.path, &mut tar)
     }
@@ -405,10 +409,13 @@ fn parent_of(path: &[u8]) -> &[u8] {
 
 /// The target's path as the archive spells it, its percent-escapes undone.
 pub(super) fn target_path<R: ReadAt>(index: &IndexReader<R>) -> Vec<u8> {
-    let root = &index.header().root;
+    unescaped(&index.header().root)
+}
+
+fn unescaped(root: &[u8]) -> Vec<u8> {
     let path = match std::str::from_utf8(root) {
         Ok(text) => nxs_base::naming::unescape_component(text),
-        Err(_) => root.clone(),
+        Err(_) => root.to_vec(),
     };
     path.strip_prefix(b"/").map(<[u8]>::to_vec).unwrap_or(path)
 }

@@ -17,6 +17,7 @@ use nxs_sys::fsx;
 
 use super::extract::Extracted;
 use super::passes::Passage;
+use super::leased::leased;
 use super::select::{self, Candidate, Copy, Wanted};
 use super::selection::Selection;
 use crate::job::RunContext;
@@ -149,26 +150,29 @@ pub fn run(
     let mut report =
         RestoreReport { problems: problems.iter().map(Problem::from).collect(), ..Default::default() };
     let mut matched = false;
-    for (number, candidate) in chosen.iter().enumerate() {
-        ctx.cancel.check()?;
-        // Targets may overlap: the later one wins.
-        let way = Way { ctx, request, globs: &globs, candidate, replace: request.in_place || number > 0 };
-        let made = may_be_used(job, request, candidate).and_then(|()| way.restore(&mut report.problems));
-        match made {
-            Ok(restored) => {
-                matched |=
-                    restored.extracted.files + restored.extracted.dirs > 0 || !restored.listed.is_empty();
-                report.restored.push(restored);
-            }
-            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-            Err(error) => {
-                report.failed = true;
-                let problem = Problem::from(&error);
-                ctx.events.emit(&Event::Failed { job: &job.name, problem: &problem });
-                report.problems.push(problem);
+    leased(ctx, job, &chosen, || -> Result<()> {
+        for (number, candidate) in chosen.iter().enumerate() {
+            ctx.cancel.check()?;
+            // Targets may overlap: the later one wins.
+            let way = Way { ctx, request, globs: &globs, candidate, replace: request.in_place || number > 0 };
+            let made = may_be_used(job, request, candidate).and_then(|()| way.restore(&mut report.problems));
+            match made {
+                Ok(restored) => {
+                    matched |=
+                        restored.extracted.files + restored.extracted.dirs > 0 || !restored.listed.is_empty();
+                    report.restored.push(restored);
+                }
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) => {
+                    report.failed = true;
+                    let problem = Problem::from(&error);
+                    ctx.events.emit(&Event::Failed { job: &job.name, problem: &problem });
+                    report.problems.push(problem);
+                }
             }
         }
-    }
+        Ok(())
+    })?;
     if !matched && !report.failed && !request.paths.is_empty() {
         return Err(Error::new(
             ErrorKind::NotFound,
@@ -255,7 +259,10 @@ impl<'a> Way<'a> {
             let mut restored = Restored::new(self.candidate, copy);
             // After a damaged copy, what it left is replaced.
             let passage = self.passage(copy, self.replace || attempt > 0);
-            let Err(error) = passage.run(&mut restored) else { return Ok(restored) };
+            let Err(error) = passage.run(&mut restored) else {
+                problems.extend(last.as_ref().map(Problem::from));
+                return Ok(restored);
+            };
             self.keep(copy, error, &mut last, problems)?;
             if passage.index_failed.get() {
                 without_index.push(copy);

@@ -4,6 +4,7 @@
 //!
 //! After each: nothing half published, everything older there that the policy keeps, the other storage complete,
 //! the report tells of it, and the next run leaves all in order.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod scene;
 mod shelf;

@@ -410,7 +410,9 @@ fn parts_come_back(world: &World) {
         tree.nodes.keys().filter(|path| path.ends_with(b".css")).map(|path| &path[..]).collect();
     assert!(css.len() > 50);
     let absolute = site.join("zoo/contents/sparse");
-    let cases: [(&str, &[&str], Vec<&[u8]>); 6] = [
+    /// What it is, the globs, and the paths that they mean.
+    type Case<'a> = (&'a str, &'a [&'a str], Vec<&'a [u8]>);
+    let cases: [Case<'_>; 6] = [
         ("a file", &[absolute.to_str().unwrap()], vec![b"zoo/contents/sparse"]),
         ("a directory", &["zoo/attributes"], vec![b"zoo/attributes"]),
         ("a glob", &["**/*.css"], css),

@@ -4,12 +4,19 @@
 //! `site` makes the trees, `change` a day's work in them, `expect` knows by rules of its own what must be left, `article`
 //! and `variants` are the tests.
 
+#[cfg(test)]
 mod article;
+#[cfg(test)]
 mod change;
+#[cfg(test)]
 mod expect;
+#[cfg(test)]
 #[expect(dead_code, reason = "shared with the tests of single commands, which use more of it")]
 #[path = "../it/house.rs"]
 mod house;
+#[cfg(test)]
 mod site;
+#[cfg(test)]
 mod tools;
+#[cfg(test)]
 mod variants;

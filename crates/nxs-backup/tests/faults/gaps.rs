@@ -20,7 +20,7 @@ const NOBODY: u32 = 65534;
 fn hand_over(house: &House) {
     fs::set_permissions(house.root(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::create_dir_all(&house.storages[0]).unwrap();
-    let _ = fs::File::create(house.path("nxs.log")).unwrap();
+    fs::write(house.path("nxs.log"), "").unwrap();
     for path in [house.root(), &house.storages[0], &house.path("nxs.log")] {
         chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }

@@ -122,6 +122,9 @@ fn a_kill_at_any_of_a_hundred_random_moments_leaves_nothing_half_and_all_that_is
     assert!(died >= 30, "only {died} of 100 runs were killed");
 }
 
+/// Looks at a `backup_dir` for the moment to kill.
+type Sign<'a> = &'a dyn Fn(&Path) -> bool;
+
 /// Whether the directory below `dir` has an entry of which `fits` holds.
 fn has(dir: &Path, period: &str, fits: impl Fn(&str) -> bool) -> bool {
     let Ok(entries) = std::fs::read_dir(dir.join("shop").join(period)) else { return false };
@@ -137,7 +140,7 @@ fn a_kill_at_each_step_of_publishing_and_rotating_is_undone_or_ended_by_the_next
     let is_part = |n: &str, of: &str| n.ends_with(".nxs-part") && n.contains(of);
     let is_new = |n: &str, end: &str| !n.starts_with('.') && !n.contains("_2020-") && n.ends_with(end);
     let lacks = |dir: &Path, name: &str| !any(dir, &|n: &str| n == name);
-    let signs: [(&str, &dyn Fn(&Path) -> bool); 9] = [
+    let signs: [(&str, Sign<'_>); 9] = [
         ("the archive begins", &|d| any(d, &|n| is_part(n, ".tar.gz."))),
         ("the index begins", &|d| any(d, &|n| is_part(n, ".nxs.idx."))),
         ("the record begins", &|d| any(d, &|n| is_part(n, ".nxs.json."))),

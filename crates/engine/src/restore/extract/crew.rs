@@ -11,8 +11,12 @@ use nxs_sys::fsx;
 
 use super::place::{Facts, Made, Place, Writer};
 
-/// Small files that wait for a helper.
-const QUEUE: usize = 64;
+/// Parcels of small files that wait for a helper.
+const QUEUE: usize = 6;
+/// Files, and bytes of them, after which a parcel is full: handing over each file alone would cost a wake-up each. A file
+/// that waits may hold the descriptor of its directory.
+const PARCEL_FILES: usize = 16;
+const PARCEL_BYTES: usize = 256 << 10;
 const HELPERS: usize = 2;
 /// Problems that are kept word by word.
 const MAX_PROBLEMS: usize = 200;
@@ -75,16 +79,25 @@ impl Shared {
 /// The helpers. Dropping it waits for them.
 pub(super) struct Crew {
     shared: Arc<Shared>,
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<SyncSender<Vec<Job>>>,
+    parcel: Vec<Job>,
+    parcel_bytes: usize,
     sent_jobs: u64,
     helpers: Vec<JoinHandle<()>>,
 }
 
 impl Crew {
     pub(super) fn start(writer: &Arc<Writer>) -> Result<Self> {
-        let (jobs, queue) = sync_channel::<Job>(QUEUE);
+        let (jobs, queue) = sync_channel::<Vec<Job>>(QUEUE);
         let queue = Arc::new(Mutex::new(queue));
-        let mut crew = Self { shared: Arc::default(), jobs: Some(jobs), sent_jobs: 0, helpers: Vec::new() };
+        let mut crew = Self {
+            shared: Arc::default(),
+            jobs: Some(jobs),
+            parcel: Vec::new(),
+            parcel_bytes: 0,
+            sent_jobs: 0,
+            helpers: Vec::new(),
+        };
         for _ in 0..HELPERS {
             let (queue, writer, shared) = (Arc::clone(&queue), Arc::clone(writer), Arc::clone(&crew.shared));
             let helper = std::thread::Builder::new()
@@ -100,17 +113,31 @@ impl Crew {
         self.shared.lock()
     }
 
-    /// Hands a file over. Waits while too many wait.
+    /// Hands a file over, to be written before [`Crew::wait`] returns. Waits while too many wait.
     pub(super) fn send(&mut self, job: Job) -> Result<()> {
-        if !self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok()) {
-            return Err(Error::new(ErrorKind::Other, "the writing threads ended early"));
+        self.parcel_bytes += job.data.len();
+        self.parcel.push(job);
+        if self.parcel.len() < PARCEL_FILES && self.parcel_bytes < PARCEL_BYTES {
+            return Ok(());
         }
-        self.sent_jobs += 1;
+        self.send_parcel()?;
         self.check_full()
     }
 
+    fn send_parcel(&mut self) -> Result<()> {
+        let parcel = std::mem::take(&mut self.parcel);
+        self.parcel_bytes = 0;
+        let count = parcel.len() as u64;
+        if count > 0 && !self.jobs.as_ref().is_some_and(|jobs| jobs.send(parcel).is_ok()) {
+            return Err(Error::new(ErrorKind::Other, "the writing threads ended early"));
+        }
+        self.sent_jobs += count;
+        Ok(())
+    }
+
     /// Waits until everything that was handed over is written.
-    pub(super) fn wait(&self) -> Result<()> {
+    pub(super) fn wait(&mut self) -> Result<()> {
+        self.send_parcel()?;
         let mut tally = self.shared.lock();
         while tally.finished_jobs < self.sent_jobs {
             tally = self.shared.finished.wait(tally).unwrap_or_else(PoisonError::into_inner);
@@ -127,8 +154,11 @@ impl Crew {
         }
     }
 
-    /// Ends the threads, once the queue is empty.
+    /// Ends the threads, once everything that was handed over is written.
     pub(super) fn join(&mut self) {
+        if let Err(error) = self.send_parcel() {
+            self.shared.lock().full.get_or_insert(error);
+        }
         self.jobs = None;
         for helper in self.helpers.drain(..) {
             if helper.join().is_err() {
@@ -145,23 +175,31 @@ impl Drop for Crew {
     }
 }
 
-/// Counts a job as finished, whatever became of it.
-struct Finished<'a>(&'a Shared);
+/// Counts the files of a parcel as finished, whatever became of them.
+struct Finished<'a> {
+    shared: &'a Shared,
+    jobs: u64,
+}
 
 impl Drop for Finished<'_> {
     fn drop(&mut self) {
-        self.0.lock().finished_jobs += 1;
-        self.0.finished.notify_all();
+        self.shared.lock().finished_jobs += self.jobs;
+        self.shared.finished.notify_all();
     }
 }
 
-fn help(queue: &Mutex<Receiver<Job>>, writer: &Writer, shared: &Shared) {
+fn help(queue: &Mutex<Receiver<Vec<Job>>>, writer: &Writer, shared: &Shared) {
     loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
-        let finished = Finished(shared);
-        let made = writer.file(&job.place, &job.facts, false, |out| out(&job.data));
-        shared.lock().made(&job.place.path, job.data.len() as u64, made);
+        let parcel = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(parcel) = parcel else { return };
+        let finished = Finished { shared, jobs: parcel.len() as u64 };
+        let write = |job: &Job| writer.file(&job.place, &job.facts, false, |out| out(&job.data));
+        let all_made: Vec<Made> = parcel.iter().map(write).collect();
+        let mut tally = shared.lock();
+        for (job, made) in parcel.iter().zip(all_made) {
+            tally.made(&job.place.path, job.data.len() as u64, made);
+        }
+        drop(tally);
         drop(finished);
     }
 }

@@ -20,7 +20,9 @@ const MAX_LISTED: usize = 100_000;
 
 /// Tells which paths (absolute, without the leading `/`; and whether it is a directory) a backup leaves out.
 #[derive(Clone)]
-pub struct Excluded(Arc<dyn Fn(&[u8], bool) -> bool + Send + Sync>);
+pub struct Excluded(Arc<IsExcluded>);
+
+type IsExcluded = dyn Fn(&[u8], bool) -> bool + Send + Sync;
 
 impl Excluded {
     pub fn new(is_excluded: impl Fn(&[u8], bool) -> bool + Send + Sync + 'static) -> Self {
