@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use nxs_archive::frames::{FrameReader, FrameRecord, ParallelReader, decode_frame};
 use nxs_archive::index::IndexReader;
 use nxs_archive::tar::TarReader;
+use nxs_base::entry::{EntryState, IndexEntry};
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::ports::storage::Storage;
 use nxs_base::report::Problem;
@@ -150,6 +151,12 @@ fn check(
     sample_percent: u8,
     read_bytes: &mut u64,
 ) -> Result<()> {
+    if copy.parents.is_none() {
+        let text = format!("a parent of `{}` is missing on {}", copy.entry.key, copy.storage_name);
+        return Err(
+            Error::new(ErrorKind::NotFound, text).with_hint("Its own files are there, but not the tree.")
+        );
+    }
     let is_tar = copy.entry.name.as_ref().is_none_or(|n| n.extension == "tar");
     let recorded = copy.entry.record();
     if recorded.is_some_and(|r| r.index.is_some()) && copy.entry.index.is_none() {
@@ -246,7 +253,9 @@ fn frames_of(copy: &Copy, index: &IndexReader<Vec<u8>>) -> Result<Vec<FrameRecor
 /// Walks the members, and the index beside them.
 fn members(ctx: &RunContext<'_>, plain: &mut dyn Read, index: Option<&IndexReader<Vec<u8>>>) -> Result<()> {
     let mut tar = TarReader::new(plain);
-    let mut entries = index.map(IndexReader::entries);
+    // What was removed since the parent's state stands in the index alone.
+    let is_member = |e: &Result<IndexEntry>| e.as_ref().map_or(true, |e| e.state != EntryState::Removed);
+    let mut entries = index.map(|index| index.entries().filter(is_member));
     while let Some(header) = tar.next()? {
         ctx.cancel.check()?;
         tar.skip_data()?;

@@ -60,10 +60,6 @@ impl World {
         self.house.now = self.house.now.checked_add(days.days()).unwrap();
     }
 
-    pub(crate) fn go_to(&mut self, day: Date) {
-        self.house.now = day.at(3, 0, 0, 0);
-    }
-
     /// Runs the program at its moment.
     pub(crate) fn run(&mut self, args: &[&str]) -> Answer {
         self.runs += 1;
@@ -86,7 +82,8 @@ impl World {
         let place = tempfile::tempdir().unwrap();
         let to = place.path().join("to");
         let moment = at.strftime("%Y-%m-%d %H:%M:%S").to_string();
-        let answer = self.run(&["restore", "uploads", "--at", &moment, "--to", to.to_str().unwrap(), "--strip"]);
+        let answer =
+            self.run(&["restore", "uploads", "--at", &moment, "--to", to.to_str().unwrap(), "--strip"]);
         assert_eq!(answer.code, 0, "{at}: {}", answer.err);
         Snapshot::take(&to)
     }
@@ -97,7 +94,13 @@ impl World {
         let chain = self.chain(at);
         for (number, archive) in chain.iter().enumerate() {
             let mut tar = Command::new("tar");
-            tar.args(["--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner", "--warning=no-timestamp"]);
+            tar.args([
+                "--xattrs",
+                "--xattrs-include=*",
+                "--acls",
+                "--numeric-owner",
+                "--warning=no-timestamp",
+            ]);
             tar.arg(if number == 0 { "-xp" } else { "-xpG" });
             let output = tar.arg("-zf").arg(archive).arg("-C").arg(place.path()).output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
@@ -127,7 +130,8 @@ impl World {
         let newest = newest.unwrap_or_else(|| panic!("no record of {at}"));
         let parents = records[&newest].1["parents"].as_array().unwrap().clone();
         let ids = parents.iter().rev().map(|p| p.as_str().unwrap()).chain([newest.as_str()]);
-        ids.map(|id| records.get(id).unwrap_or_else(|| panic!("{at}: parent {id} is gone")).0.clone()).collect()
+        ids.map(|id| records.get(id).unwrap_or_else(|| panic!("{at}: parent {id} is gone")).0.clone())
+            .collect()
     }
 
     /// Times of the backups that are still there.
