@@ -16,8 +16,8 @@ use nxs_base::spec::{JobSpec, StorageSpec};
 use nxs_sys::fsx;
 
 use super::extract::Extracted;
-use super::passes::Passage;
 use super::leased::leased;
+use super::passes::Passage;
 use super::select::{self, Candidate, Copy, Wanted};
 use super::selection::Selection;
 use crate::job::RunContext;
