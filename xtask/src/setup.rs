@@ -10,7 +10,7 @@ const NEEDED: [(&str, &str); 11] = [
     ("tar", "tar"),
     ("gzip", "gzip"),
     ("zstd", "zstd"),
-    ("python3", "python3-minimal"),
+    ("python3", "python3"),
     ("getfacl", "acl"),
     ("getfattr", "attr"),
     ("mkfs.ext4", "e2fsprogs"),

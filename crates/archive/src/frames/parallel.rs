@@ -12,7 +12,25 @@ use nxs_base::{Error, ErrorKind, Result};
 use super::codec::Decoder;
 use super::{Codec, FrameRecord};
 
+/// More threads are not started: they would decompress faster than files are written, and every one holds buffers.
+const MAX_WORKERS: usize = 8;
+
 type Answer = Result<Vec<u8>>;
+
+/// Buffers to be filled again, of whatever length and content: new ones of some MiB cost more than decompressing does
+/// to be made, as the kernel clears their pages.
+#[derive(Clone, Default)]
+struct Spares(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Spares {
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give(&self, buffer: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
 
 struct Job {
     record: FrameRecord,
@@ -23,12 +41,14 @@ struct Job {
 /// Yields the plain bytes of consecutive frames in order, every frame checked against its hash before its first byte
 /// is yielded.
 ///
-/// At most `workers + 2` frames are in memory. Errors carry an [`Error`]: [`ErrorKind::Corrupt`] naming the frame, or
-/// what the source said. Dropping it early ends the threads, after the read that is under way at the source.
+/// At most `workers + 2` frames are in memory, and no more than eight workers at work. Errors carry an [`Error`]:
+/// [`ErrorKind::Corrupt`] naming the frame, or what the source said. Dropping it early ends the threads, after the read
+/// that is under way at the source.
 pub struct ParallelReader {
     answers: Option<Receiver<Receiver<Answer>>>,
     current: Vec<u8>,
     position: usize,
+    spares: Spares,
     frames_left: usize,
     has_failed: bool,
     threads: Vec<JoinHandle<()>>,
@@ -45,7 +65,7 @@ impl ParallelReader {
         source: R,
     ) -> Result<Self> {
         check_table(&frames)?;
-        let workers = workers.max(1);
+        let workers = workers.clamp(1, MAX_WORKERS);
         let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
         let (order, answers) = sync_channel(workers);
@@ -53,16 +73,18 @@ impl ParallelReader {
             answers: Some(answers),
             current: Vec::new(),
             position: 0,
+            spares: Spares::default(),
             frames_left: frames.len(),
             has_failed: false,
             threads: Vec::with_capacity(workers + 1),
         };
         for _ in 0..workers {
             let decoder = Decoder::new(codec)?;
-            let queue = Arc::clone(&queue);
-            this.start("decompress", move || decode_all(decoder, &queue))?;
+            let (queue, spares) = (Arc::clone(&queue), this.spares.clone());
+            this.start("decompress", move || decode_all(decoder, &queue, &spares))?;
         }
-        this.start("fetch", move || fetch_all(source, frames, &jobs, &order))?;
+        let spares = this.spares.clone();
+        this.start("fetch", move || fetch_all(source, frames, &jobs, &order, &spares))?;
         Ok(this)
     }
 
@@ -102,7 +124,7 @@ impl Read for ParallelReader {
             }
             match self.next_frame() {
                 Ok(Some(plain)) => {
-                    self.current = plain;
+                    self.spares.give(std::mem::replace(&mut self.current, plain));
                     self.position = 0;
                 }
                 Ok(None) => return Ok(0),
@@ -154,13 +176,15 @@ fn fetch_all(
     frames: Vec<FrameRecord>,
     jobs: &Sender<Job>,
     order: &SyncSender<Receiver<Answer>>,
+    spares: &Spares,
 ) {
     for record in frames {
         let (reply, answer) = sync_channel(1);
         if order.send(answer).is_err() {
             return;
         }
-        let mut stored = vec![0; record.stored_bytes as usize];
+        let mut stored = spares.take();
+        stored.resize(record.stored_bytes as usize, 0);
         if let Err(e) = source.read_exact(&mut stored) {
             let error = if e.kind() == io::ErrorKind::UnexpectedEof {
                 record.corrupt("the stored bytes end inside it")
@@ -178,12 +202,13 @@ fn fetch_all(
 }
 
 /// The body of a worker: ends when the fetching thread is gone.
-fn decode_all(mut decoder: Decoder, queue: &Mutex<Receiver<Job>>) {
+fn decode_all(mut decoder: Decoder, queue: &Mutex<Receiver<Job>>, spares: &Spares) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { record, stored, reply }) = next else { return };
-        let mut plain = Vec::new();
+        let mut plain = spares.take();
         let answer = decoder.decode(&record, &stored, &mut plain).map(|()| plain);
+        spares.give(stored);
         if reply.send(answer).is_err() {
             // The reader is gone; the fetching thread sees it too, and closes the queue.
             continue;

@@ -59,12 +59,12 @@ pub(super) fn seal(block: &mut [u8]) {
 /// Whether the checksum fits; sums over signed bytes, as some old tars made them, are accepted too.
 pub(super) fn checksum_fits(block: &[u8; BLOCK]) -> bool {
     let Ok(Some(stated)) = number(&block[CHECKSUM]) else { return false };
-    let (mut unsigned, mut signed) = (0_i64, 0_i64);
-    for (i, &byte) in block.iter().enumerate() {
-        let byte = if CHECKSUM.contains(&i) { b' ' } else { byte };
-        unsigned += i64::from(byte);
-        signed += i64::from(byte.cast_signed());
-    }
+    let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
+    let negative = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte >> 7)).sum::<u32>();
+    let field = &block[CHECKSUM];
+    let blanks = u32::from(b' ') * field.len() as u32;
+    let unsigned = i64::from(sum(block) - sum(field) + blanks);
+    let signed = unsigned - 256 * i64::from(negative(block) - negative(field));
     stated == unsigned || stated == signed
 }
 

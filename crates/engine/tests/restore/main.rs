@@ -2,6 +2,7 @@
 //! archive or an index says; what is in place is replaced whole or not at all; old backups without records come back.
 //!
 //! Archives come from the real source, from the program's own tar headers, from GNU tar and from Python.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic where the test would")]
 
 mod adopted;
 mod hostile;

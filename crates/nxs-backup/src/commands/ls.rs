@@ -108,9 +108,8 @@ fn rows_of(
             rows.push(row(job, shelf, entry, zone));
         }
     }
-    let without_record = if shelf.catalog.has_adoption_list { "orphan" } else { "not adopted yet" };
     for orphan in &shelf.catalog.orphans {
-        rows.push(bare(orphan.key.as_str(), orphan.size_bytes, without_record, None));
+        rows.push(bare(orphan.key.as_str(), orphan.size_bytes, "orphan", None));
     }
     for damage in &shelf.catalog.damaged {
         rows.push(bare(damage.key.as_str(), 0, "damaged", Some(damage.problem.chain())));

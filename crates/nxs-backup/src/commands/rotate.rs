@@ -41,13 +41,8 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RotateArgs) -> Exit {
             }
             let orphans = shelf.catalog.orphans.len();
             if orphans > 0 {
-                let fate = if shelf.catalog.has_adoption_list {
-                    "never counted"
-                } else {
-                    "to be adopted by the next run"
-                };
                 text.push_str(&format!(
-                    "job '{}', storage '{}': {orphans} without a record, {fate}\n",
+                    "job '{}', storage '{}': {orphans} without a record, never counted\n",
                     harmless(&job.name),
                     harmless(&shelf.spec.name)
                 ));

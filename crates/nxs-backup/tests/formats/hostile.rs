@@ -33,7 +33,7 @@ struct Ordeal {
     limit_mib: u64,
     cases: u64,
     seeds: fn() -> Vec<Vec<u8>>,
-    finish: fn(&mut Vec<u8>, &mut Rng),
+    finish: fn(&mut [u8], &mut Rng),
     run: fn(&[u8]),
 }
 
@@ -98,9 +98,9 @@ impl Ordeal {
     }
 }
 
-fn as_it_is(_: &mut Vec<u8>, _: &mut Rng) {}
+fn as_it_is(_: &mut [u8], _: &mut Rng) {}
 
-fn mostly_sealed(data: &mut Vec<u8>, rng: &mut Rng) {
+fn mostly_sealed(data: &mut [u8], rng: &mut Rng) {
     if rng.percent(80) {
         seal_tar(data);
     }

@@ -3,6 +3,8 @@
 //!
 //! What the program answers on the command line is `tests/it`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as the tests do")]
+
 #[path = "../../../../fuzz/src/lib.rs"]
 pub mod targets;
 

@@ -58,7 +58,7 @@ pub(crate) fn tar() -> Vec<Vec<u8>> {
         Member { meta: &dir, path: b"srv", dumpdir: Some(names), acl_default: Some(acl), ..plain },
         Member { xattrs: &xattrs, acl_access: Some(acl), ..plain },
         Member { meta: &sparse, path: b"srv/sparse", sparse: Some(&extents), ..plain },
-        Member { meta: &link, path: long[..249].as_bytes(), link: long.as_bytes(), ..plain },
+        Member { meta: &link, path: &long.as_bytes()[..249], link: long.as_bytes(), ..plain },
         Member { meta: &device, path: b"srv/null", ..plain },
     ];
     let mut archive = Vec::new();

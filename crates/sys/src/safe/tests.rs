@@ -139,3 +139,56 @@ fn mode_time_and_attributes_are_set_by_name() {
     assert_eq!(stat(&p.root, b"f").unwrap().mode, 0o640);
     assert_eq!(kind(set_owner(&p.root, b"f", u32::MAX, 0)), ErrorKind::Invalid);
 }
+
+#[test]
+fn on_the_way_to_a_target_only_links_of_root_and_ones_own_are_followed() {
+    let p = place();
+    let at = |rest: &str| p.dir.path().join(rest);
+    std_symlink("root/a", at("own")).unwrap();
+    std_symlink(at("outside"), at("absolute")).unwrap();
+    std_symlink("loop", at("loop")).unwrap();
+    let opened = Root::open_trusted(&at("own/b"), false).unwrap();
+    create_file(&opened, b"f", 0o600).unwrap();
+    assert!(at("root/a/b/f").exists());
+    assert_eq!(list(Root::open_trusted(&at("absolute"), false).unwrap()).unwrap(), [b"secret".to_vec()]);
+    assert_eq!(kind(Root::open_trusted(&at("own/new"), false)), ErrorKind::NotFound);
+    Root::open_trusted(&at("own/new/deep"), true).unwrap();
+    assert!(at("root/a/new/deep").is_dir());
+    Root::open_trusted(&at("loop"), true).unwrap_err();
+    Root::open_trusted(&at("outside/secret"), true).unwrap_err();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::lchown(at("absolute"), Some(1234), Some(1234)).unwrap();
+        assert_eq!(kind(Root::open_trusted(&at("absolute"), true)), ErrorKind::Denied);
+        assert_eq!(kind(Root::open_trusted(&at("absolute/below"), true)), ErrorKind::Denied);
+    }
+}
+
+#[test]
+fn what_was_made_is_opened_and_what_took_its_name_is_not() {
+    let p = place();
+    symlink(&p.root, b"l", b"x").unwrap();
+    let made = open_made(&p.root, b"l", EntryKind::Symlink).unwrap();
+    let me = rustix::process::geteuid().as_raw();
+    set_owner_made(&made, me, rustix::process::getegid().as_raw()).unwrap();
+    make_fifo(&p.root, b"p", 0o600).unwrap();
+    let fifo = open_made(&p.root, b"p", EntryKind::Fifo).unwrap();
+    set_mode_made(&fifo, 0o640).unwrap();
+    assert_eq!(stat(&p.root, b"p").unwrap().mode, 0o640);
+    assert_eq!(kind(open_made(&p.root, b"l", EntryKind::Fifo)), ErrorKind::Denied);
+    link(&p.root, b"p", &p.root, b"further").unwrap();
+    assert_eq!(kind(open_made(&p.root, b"p", EntryKind::Fifo)), ErrorKind::Denied);
+}
+
+#[test]
+fn names_change_places_and_are_listed_in_order() {
+    let p = place();
+    create_file(&p.root, b"f", 0o600).unwrap();
+    make_dir(&p.root, b"d", 0o700).unwrap();
+    exchange(&p.root, b"d", b"f").unwrap();
+    assert_eq!(stat(&p.root, b"d").unwrap().kind, EntryKind::File);
+    assert_eq!(list(&p.root).unwrap(), [b"a".to_vec(), b"d".to_vec(), b"f".to_vec()]);
+    p.root.dir_on_same_mount(b"a/b").unwrap();
+    p.root.dir_on_same_mount(b"").unwrap();
+    let host = Root::open(Path::new("/")).unwrap();
+    assert_eq!(kind(host.dir_on_same_mount(b"proc")), ErrorKind::Unsupported);
+}

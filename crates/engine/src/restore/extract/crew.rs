@@ -128,7 +128,7 @@ impl Crew {
         let parcel = std::mem::take(&mut self.parcel);
         self.parcel_bytes = 0;
         let count = parcel.len() as u64;
-        if count > 0 && !self.jobs.as_ref().is_some_and(|jobs| jobs.send(parcel).is_ok()) {
+        if count > 0 && self.jobs.as_ref().is_none_or(|jobs| jobs.send(parcel).is_err()) {
             return Err(Error::new(ErrorKind::Other, "the writing threads ended early"));
         }
         self.sent_jobs += count;

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Measures the backup and the restore of files against stock tools, side by side in one run, and prints a table.
+#
+#   bench/run.sh [NAME...]     names: gzip zstd cold restore one-file memory big (none: all)
+#
+# NXS_BENCH_DIR    where trees and archives lie; kept (default: a new directory in /var/tmp, removed at the end)
+# NXS_BENCH_PAIRS  pairs of every measurement (default 5)
+# NXS_BENCH_BIN    measure this program instead of the one that is built
+#
+# As root, archives and restored trees lie on a tmpfs as well, and caches can be dropped. See bench/README.md.
+set -euo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+
+install_tools() {
+  local missing=()
+  command -v pigz > /dev/null || missing+=(pigz)
+  command -v zstd > /dev/null || missing+=(zstd)
+  command -v strace > /dev/null || missing+=(strace)
+  [ -x /usr/bin/time ] || missing+=(time)
+  [ ${#missing[@]} = 0 ] && return
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"
+}
+
+# make_tree NAME SETTING...: once for each work directory.
+make_tree() {
+  [ -e "$work/$1.made" ] && return
+  rm -rf "${work:?}/$1"
+  "$here/target/release/mktree" "$work/$1" "${@:2}"
+  touch "$work/$1.made"
+}
+
+names=("$@")
+[ ${#names[@]} = 0 ] && names=(gzip zstd cold restore one-file memory big)
+for name in "${names[@]}"; do
+  case $name in
+    gzip | zstd | cold | restore | one-file | memory | big) ;;
+    *) echo "unknown benchmark: $name" >&2; exit 2 ;;
+  esac
+done
+
+install_tools
+# One command for both: the same features, so that nothing is built twice.
+cargo build --release --locked --manifest-path "$here/Cargo.toml" -p nxs-backup -p nxs-testkit
+NXS_BENCH_BIN=${NXS_BENCH_BIN:-$here/target/release/nxs-backup}
+
+work=${NXS_BENCH_DIR:-}
+mounted=
+finish() {
+  if [ -n "$mounted" ]; then umount "$mounted"; fi
+  if [ -z "${NXS_BENCH_DIR:-}" ] && [ -n "$work" ]; then rm -rf "$work"; fi
+}
+trap finish EXIT
+[ -n "$work" ] || work=$(mktemp -d /var/tmp/nxs-bench.XXXXXX)
+mkdir -p "$work"
+work=$(cd "$work" && pwd -P)
+
+mem=
+if [ "$(id -u)" = 0 ]; then
+  mkdir -p "$work/mem"
+  mount -t tmpfs -o size=90%,mode=0700 nxs-bench "$work/mem"
+  mounted=$work/mem
+  mem=$work/mem
+fi
+
+make_tree tree files=100000 dirs=37000 mean=4096 seed=1
+for name in "${names[@]}"; do
+  case $name in
+    memory) make_tree many files=1000000 dirs=200000 mean=512 seed=2 ;;
+    big) make_tree big files=20 dirs=0 size=200000000 seed=3 ;;
+  esac
+done
+
+# No exec: the trap has to run.
+python3 "$here/bench/measure.py" --bin "$NXS_BENCH_BIN" --work "$work" --mem "$mem" \
+  --pairs "${NXS_BENCH_PAIRS:-5}" "${names[@]}"
