@@ -49,7 +49,7 @@ impl<'a> Chain<'a> {
         for (name, entry) in adopted {
             chain.adopt(name, entry);
         }
-        chain.links.sort_by(|a, b| (a.at, a.level, a.id).cmp(&(b.at, b.level, b.id)));
+        chain.links.sort_by_key(|link| (link.at, link.level, link.id));
         chain
     }
 

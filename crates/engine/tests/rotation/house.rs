@@ -234,6 +234,7 @@ impl House {
             storages: vec![spec.clone()],
             rotation: self.rotation,
             require: Require::All,
+            months_to_store: 12,
         };
         (job, spec)
     }

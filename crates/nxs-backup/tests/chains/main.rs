@@ -5,9 +5,11 @@
 
 #[cfg(test)]
 mod calendar;
+#[cfg(test)]
 #[expect(dead_code, reason = "shared with the tests of single commands, which use more of it")]
 #[path = "../it/house.rs"]
 mod house;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
 mod world;
