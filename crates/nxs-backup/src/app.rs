@@ -24,6 +24,7 @@ use crate::commands;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::messages::PREFIX;
+use crate::own;
 use crate::shelf;
 
 /// Opens one storage of a job.
@@ -140,7 +141,8 @@ pub(crate) fn load_with_warnings(env: &Env, config: &Path) -> Result<(RunSpec, V
     if loaded.spec.is_none() || env.console.is_terminal {
         loaded.diagnostics.iter().for_each(|d| env.console.say_diagnostic(d));
     }
-    let spec = loaded.spec.ok_or(Exit::Configuration)?;
+    let mut spec = loaded.spec.ok_or(Exit::Configuration)?;
+    spec.jobs.iter_mut().for_each(own::leave_out);
     Ok((spec, loaded.diagnostics))
 }
 

@@ -11,6 +11,7 @@ pub mod console;
 pub mod exit;
 pub mod logfile;
 pub mod messages;
+mod own;
 pub mod progress;
 mod runlog;
 mod shelf;

@@ -88,6 +88,7 @@ pub(crate) fn configured_groups<'a>(
                     job: job.name.clone(),
                     source: entry.index,
                     root: target.root,
+                    part: target.part.clone(),
                 },
                 part: target.part,
                 stem: target.file_stem,

@@ -111,6 +111,8 @@ pub struct GroupId {
     pub source: usize,
     /// The target, exactly.
     pub root: String,
+    /// Directory of its backups: two patterns may lead to one target under two names, and each keeps its own count.
+    pub part: String,
 }
 
 /// A group that the configuration names, and how its backups are called.
@@ -191,6 +193,7 @@ impl CatalogEntry {
                 job: r.job.clone(),
                 source: r.source,
                 root: r.root.clone(),
+                part: r.part.clone(),
             });
         }
         let (part, stem) = self.part_and_stem()?;

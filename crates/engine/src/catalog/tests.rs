@@ -31,7 +31,7 @@ impl Made {
 
     pub(crate) fn group(&self) -> GroupId {
         let root = format!("/{}", self.stem);
-        GroupId { server_name: "web".into(), job: self.job.clone(), source: 0, root }
+        GroupId { server_name: "web".into(), job: self.job.clone(), source: 0, root, part: self.stem.clone() }
     }
 
     pub(crate) fn key(&self, period: Period) -> ObjectKey {

@@ -153,6 +153,7 @@ pub(super) fn group_id(ctx: &RunContext<'_>, job: &JobSpec, entry: &SourceEntry,
         job: job.name.clone(),
         source: entry.index,
         root: target.root.clone(),
+        part: target.part.clone(),
     }
 }
 

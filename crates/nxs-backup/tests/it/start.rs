@@ -337,3 +337,21 @@ fn a_cancelled_run_ends_with_130_and_publishes_nothing() {
     assert!(house.log().contains("ERROR [2026-11-20 03:00:00]: The run was cancelled by a signal.\n"));
     assert!(!house.path("backup").exists());
 }
+
+#[test]
+fn a_job_never_saves_its_own_backups() {
+    let mut house = House::new();
+    house.write("www/f", "x");
+    house.config(&format!(
+        "{MAIN}jobs:\n{}",
+        SITES.replace("~/www/*/", "~/").replace("~/backup", "'~/var/[backup]*'")
+    ));
+    for day in 20..23 {
+        house.now = jiff::civil::date(2026, 11, day).at(3, 0, 0, 0);
+        let answer = house.run(&["start", "--json"]);
+        assert_eq!(answer.code, 0, "{}", answer.err);
+    }
+    let answer = house.run(&["restore", "sites", "--dry-run"]);
+    assert!(answer.out.contains("/www/f\n"), "{}", answer.out);
+    assert!(!answer.out.contains(".tar") && !answer.out.contains("nxs-part"), "{}", answer.out);
+}

@@ -253,6 +253,7 @@ impl House {
             job: self.job.clone(),
             source: 0,
             root: target.root.clone(),
+            part: target.part.clone(),
         };
         ConfiguredGroup { id, part: target.part.clone(), stem: target.file_stem.clone() }
     }
