@@ -237,14 +237,20 @@ class Index:
         entries, path, mtime, ctime, ino, end = [], b"", (0, 0), (0, 0), 0, 0
         owner, overhead = {}, {}
         for number in range(count):
-            need(col[0].byte() == 0, "operation")
-            shape, same = col[1].byte(), col[2].byte()
-            kind, state = shape & 7, shape >> 3 & 3
-            need(kind < 7 and state < 3 and not shape & 0x20, "shape")
+            operation = col[0].byte()
+            need(operation < 3, "operation")
             shared, length = col[3].varint(65535), col[3].varint(65535)
             need(shared <= len(path) and (number > 0 or shared == 0), "shared bytes")
             path = path[:shared] + col[4].take(length)
             need(number > 0 or path == first_path, "first path")
+            if operation > 0:
+                none = (0, 0)
+                entries.append(Entry(path, ["", "removed", "missing"][operation], "", 0, 0, 0, 0, none, none, 0,
+                                     0, 0, b"", 0, 0))
+                continue
+            shape, same = col[1].byte(), col[2].byte()
+            kind, state = shape & 7, shape >> 3 & 3
+            need(kind < 7 and state < 3 and not shape & 0x20, "shape")
             if not same & 0x01:
                 owner[kind] = [col[5].varint(2**32 - 1) for _ in range(3)]
             mode, uid, gid = owner.setdefault(kind, [0, 0, 0])

@@ -56,6 +56,9 @@ pub enum EntryState {
     Gap,
     /// In the index of an increment: the parent's state has the path, this one has it no more. Only `path` is told.
     Removed,
+    /// It was there and could not be read: not in the archive, and in the state of an increment what the parent's has.
+    /// Only `path` is told.
+    Missing,
 }
 
 /// A line of the index: where the bytes of one path are.
@@ -70,6 +73,13 @@ pub struct IndexEntry {
     pub offset: u64,
     /// Bytes of the member in the plain tar stream: headers, data, padding.
     pub stored_bytes: u64,
+}
+
+impl IndexEntry {
+    /// Whether the archive has a member for it.
+    pub fn is_member(&self) -> bool {
+        !matches!(self.state, EntryState::Removed | EntryState::Missing)
+    }
 }
 
 /// Orders relative paths component by component (as if `/` sorted before every other byte).

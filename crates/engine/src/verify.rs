@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use nxs_archive::frames::{FrameReader, FrameRecord, ParallelReader, decode_frame};
 use nxs_archive::index::IndexReader;
 use nxs_archive::tar::TarReader;
-use nxs_base::entry::{EntryState, IndexEntry};
+use nxs_base::entry::IndexEntry;
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::ports::storage::Storage;
 use nxs_base::report::Problem;
@@ -253,8 +253,8 @@ fn frames_of(copy: &Copy, index: &IndexReader<Vec<u8>>) -> Result<Vec<FrameRecor
 /// Walks the members, and the index beside them.
 fn members(ctx: &RunContext<'_>, plain: &mut dyn Read, index: Option<&IndexReader<Vec<u8>>>) -> Result<()> {
     let mut tar = TarReader::new(plain);
-    // What was removed since the parent's state stands in the index alone.
-    let is_member = |e: &Result<IndexEntry>| e.as_ref().map_or(true, |e| e.state != EntryState::Removed);
+    // What was removed since the parent's state, or could not be read, stands in the index alone.
+    let is_member = |e: &Result<IndexEntry>| e.as_ref().map_or(true, IndexEntry::is_member);
     let mut entries = index.map(|index| index.entries().filter(is_member));
     while let Some(header) = tar.next()? {
         ctx.cancel.check()?;

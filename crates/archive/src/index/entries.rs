@@ -16,6 +16,8 @@ use super::{KIND_ENTRIES, MAX_PATH_BYTES, corrupt};
 const OP_PRESENT: u8 = 0;
 /// The parent's state has the path, this one has it no more. Only operation and path are told.
 const OP_REMOVED: u8 = 1;
+/// It was there and could not be read. Only operation and path are told.
+const OP_MISSING: u8 = 2;
 
 const KINDS: [EntryKind; 7] = [
     EntryKind::File,
@@ -116,10 +118,10 @@ impl EntryBlock {
     pub(super) fn push(&mut self, entry: &IndexEntry) {
         let shared = shared_bytes(&self.before.path, &entry.path);
         self.push_path(&entry.path, shared);
-        if entry.state == EntryState::Removed {
-            self.columns[Column::Op as usize].push(OP_REMOVED);
-        } else {
-            self.push_present(entry);
+        match entry.state {
+            EntryState::Removed => self.columns[Column::Op as usize].push(OP_REMOVED),
+            EntryState::Missing => self.columns[Column::Op as usize].push(OP_MISSING),
+            _ => self.push_present(entry),
         }
         if self.count == 0 {
             self.first_path.clone_from(&entry.path);
@@ -291,9 +293,10 @@ impl EntryWalk {
         }
         self.left -= 1;
         let op = self.read(Column::Op, |c| c.byte())?;
-        if op == OP_REMOVED {
+        if matches!(op, OP_REMOVED | OP_MISSING) {
             let path = self.next_path()?;
-            return Ok(Some(IndexEntry { path, state: EntryState::Removed, ..IndexEntry::default() }));
+            let state = if op == OP_REMOVED { EntryState::Removed } else { EntryState::Missing };
+            return Ok(Some(IndexEntry { path, state, ..IndexEntry::default() }));
         }
         if op != OP_PRESENT {
             return Err(Error::new(

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::io::{self, Read};
 
 use nxs_base::Result;
-use nxs_base::entry::{EntryKind, EntryState, IndexEntry, path_order};
+use nxs_base::entry::{EntryKind, IndexEntry, path_order};
 
 use super::block::{BlockEncoder, encode_frames, encode_header};
 use super::directory::{BlockKey, BlockRecord, Footer, encode_directory};
@@ -96,7 +96,7 @@ impl IndexWriter {
         self.block.push(entry);
         self.header.entries += 1;
         match entry.meta.kind {
-            _ if entry.state == EntryState::Removed => {}
+            _ if !entry.is_member() => {}
             EntryKind::File | EntryKind::HardLink => self.header.files += 1,
             EntryKind::Dir => self.header.dirs += 1,
             _ => {}

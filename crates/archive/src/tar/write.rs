@@ -250,8 +250,8 @@ fn put_mtime(out: &mut Vec<u8>, ustar: &mut [u8; BLOCK], mtime: FileTime) {
 
 fn put_comment(out: &mut Vec<u8>, ino: u64, state: EntryState) {
     let state: &[u8] = match state {
-        // What is removed is no member.
-        EntryState::Sound | EntryState::Removed => b"",
+        // What is removed or missing is no member.
+        EntryState::Sound | EntryState::Removed | EntryState::Missing => b"",
         EntryState::Racy => b" state=racy",
         EntryState::Gap => b" state=gap",
     };

@@ -30,8 +30,13 @@ impl<I: Iterator<Item = Result<IndexEntry>>> State<I> {
     }
 
     fn advance(stream: &mut (Option<IndexEntry>, I)) -> Result<()> {
-        stream.0 = stream.1.next().transpose()?;
-        Ok(())
+        // What could not be read stays as the levels before have it.
+        loop {
+            stream.0 = stream.1.next().transpose()?;
+            if stream.0.as_ref().is_none_or(|entry| entry.state != EntryState::Missing) {
+                return Ok(());
+            }
+        }
     }
 
     fn next_sited(&mut self) -> Result<Option<Sited>> {

@@ -10,7 +10,7 @@ use std::io::{BufReader, Read};
 use nxs_archive::frames::FrameRecord;
 use nxs_archive::index::IndexReader;
 use nxs_archive::tar::{EntryHeader, TarReader};
-use nxs_base::entry::{EntryKind, IndexEntry, path_order};
+use nxs_base::entry::{EntryKind, EntryState, IndexEntry, path_order};
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_sys::fsx;
 
@@ -226,9 +226,10 @@ fn misplaced(entry: &IndexEntry) -> Error {
 /// The entry of a path in the state.
 fn find(levels: &[Level], path: &[u8]) -> Result<Option<Sited>> {
     for (level, opened) in levels.iter().enumerate() {
-        if let Some(entry) = opened.index.find(path)? {
-            let is_there = entry.state != nxs_base::entry::EntryState::Removed;
-            return Ok(is_there.then_some(Sited { entry, level }));
+        match opened.index.find(path)? {
+            None => {}
+            Some(entry) if entry.state == EntryState::Missing => {}
+            Some(entry) => return Ok(entry.is_member().then_some(Sited { entry, level })),
         }
     }
     Ok(None)

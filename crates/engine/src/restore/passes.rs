@@ -231,7 +231,7 @@ impl Passage<'_> {
 
     fn by_index(&self, index: &IndexReader<fetch::RangedObject>, restored: &mut Restored) -> Result<()> {
         let path = target_path(index);
-        let found = self.of_index(index.find(&path))?;
+        let found = self.of_index(index.find(&path))?.filter(IndexEntry::is_member);
         let target = Target { is_dir: found.is_none_or(|e| e.meta.kind == EntryKind::Dir), path };
         let chosen = self.of_index(choose(index, self.globs, &target.path))?;
         if self.request.dry_run {

@@ -72,13 +72,14 @@ pub(super) fn choose<R: ReadAt>(
             for entry in index.entries_under(&literal) {
                 chosen.push(entry?);
             }
+            chosen.retain(IndexEntry::is_member);
         }
         chosen.sort_by(|a, b| path_order(&a.path, &b.path));
         chosen.dedup_by(|a, b| a.path == b.path);
     } else {
         for entry in index.entries() {
             let entry = entry?;
-            if globs.is_match(&entry.path, root) {
+            if entry.is_member() && globs.is_match(&entry.path, root) {
                 chosen.push(entry);
             }
         }
@@ -101,7 +102,7 @@ pub(super) fn ancestors<R: ReadAt>(index: &IndexReader<R>, chosen: &[IndexEntry]
     }
     let mut found = Vec::new();
     for path in wanted {
-        if let Some(entry) = index.find(path)?.filter(|e| e.meta.kind == EntryKind::Dir) {
+        if let Some(entry) = index.find(path)?.filter(|e| e.is_member() && e.meta.kind == EntryKind::Dir) {
             found.push(entry);
         }
     }

@@ -113,11 +113,11 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
         match &item.work {
             Work::Lost { kind, reason } => {
                 self.note(*kind, path, reason);
-                Ok(())
+                self.missing(path, *kind)
             }
             Work::Loaded { data, state } => {
                 match state {
-                    EntryState::Sound | EntryState::Removed => {}
+                    EntryState::Sound | EntryState::Removed | EntryState::Missing => {}
                     EntryState::Racy => self.note(NoteKind::Racy, path, "changed while it was read"),
                     EntryState::Gap => self.note(NoteKind::Gap, path, "became shorter while it was read"),
                 }
@@ -135,11 +135,7 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
             }
             Work::HeaderOnly => self.without_content(path, link, item),
             Work::Listing { .. } => self.listing(path, item),
-            Work::Removed => self.sink.entry(&IndexEntry {
-                path: path.to_vec(),
-                state: EntryState::Removed,
-                ..IndexEntry::default()
-            }),
+            Work::Removed => self.no_member(path, EntryState::Removed),
             Work::FurtherName => match self.first_names.remove_entry(&(item.meta.dev, item.meta.ino)) {
                 Some((id, first)) => {
                     let result = self.further_name(path, &first, item);
@@ -295,7 +291,10 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
                 let second = has_attributes.then(|| tar::header(&mut self.header, &bare).ok()).flatten();
                 let what = if second.is_some() { "saved without its attributes: " } else { "" };
                 self.note(NoteKind::Unreadable, head.path, &format!("{what}{}", error.chain()));
-                let Some(plan) = second else { return Ok(None) };
+                let Some(plan) = second else {
+                    self.no_member(head.path, EntryState::Missing)?;
+                    return Ok(None);
+                };
                 plan
             }
         };
@@ -347,10 +346,21 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
     }
 
     fn lost(&mut self, path: &[u8], work: Work) -> Result<()> {
-        if let Work::Lost { kind, reason } = work {
-            self.note(kind, path, &reason);
+        let Work::Lost { kind, reason } = work else { return Ok(()) };
+        self.note(kind, path, &reason);
+        self.missing(path, kind)
+    }
+
+    /// The names of what could not be read stand in the index.
+    fn missing(&mut self, path: &[u8], kind: NoteKind) -> Result<()> {
+        if kind != NoteKind::Unreadable || path.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.no_member(path, EntryState::Missing)
+    }
+
+    fn no_member(&mut self, path: &[u8], state: EntryState) -> Result<()> {
+        self.sink.entry(&IndexEntry { path: path.to_vec(), state, ..IndexEntry::default() })
     }
 
     fn note(&mut self, kind: NoteKind, path: &[u8], reason: &str) {

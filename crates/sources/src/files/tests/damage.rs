@@ -255,6 +255,7 @@ fn a_file_that_vanished_or_cannot_be_opened_is_a_note_and_the_others_go_on() {
         Fake::of(7),
     ]);
     assert_eq!(sink.paths(), ["t/9"]);
+    assert_eq!(sink.missing, ["t/1", "t/3", "t/6"], "the index tells the names of what could not be read");
     let kinds: Vec<_> = report.notes.iter().map(|n| n.kind).collect();
     let (gone, unreadable) = (NoteKind::Vanished, NoteKind::Unreadable);
     assert_eq!(kinds, [gone, unreadable, gone, unreadable, gone, gone, unreadable, gone, gone]);

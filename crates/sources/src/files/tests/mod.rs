@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nxs_base::entry::IndexEntry;
+use nxs_base::entry::{EntryState, IndexEntry};
 use nxs_base::ports::source::{Artefact, Cancel, DumpReport, NoteKind, Sink, Source, Target};
 use nxs_base::{Error, ErrorKind, Result};
 use nxs_testkit::rng::Rng;
@@ -32,6 +32,8 @@ struct Collected {
     bytes: Vec<u8>,
     cuts: Vec<u64>,
     index: Vec<IndexEntry>,
+    /// Names that the index tells of what could not be read.
+    missing: Vec<String>,
     /// Refuses bytes beyond this many.
     room: Option<usize>,
     /// Called after each write with all bytes so far, and after each entry with its path: things happen at an exact
@@ -106,7 +108,11 @@ impl Sink for Collected {
         if let Some(hook) = &mut self.hook {
             hook(Moment::Saved(&entry.path));
         }
-        self.index.push(entry.clone());
+        if entry.state == EntryState::Missing {
+            self.missing.push(String::from_utf8_lossy(&entry.path).into_owned());
+        } else {
+            self.index.push(entry.clone());
+        }
         Ok(())
     }
 }
