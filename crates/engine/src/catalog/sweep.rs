@@ -134,6 +134,9 @@ fn roll_back(storage: &dyn Storage, listing: &Listing, archive: &ObjectKey, swep
         }
     }
     doomed.extend(listing.period_links(archive).into_iter().map(|(_, key, _)| key));
+    // Stand-ins of an incremental backup.
+    doomed.extend(listing.links_to(archive));
+    doomed.sort();
     doomed.retain(|key| listing.files.contains_key(key) || listing.links.contains_key(key));
     doomed.dedup();
     if listing.files.contains_key(archive) {

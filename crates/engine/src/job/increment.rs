@@ -4,15 +4,15 @@
 //! A storage whose chain cannot be gone on with (a record or an index is damaged or missing) takes the nearest valid
 //! parent, and a warning says so; an increment against a guess is never made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nxs_archive::frames::Codec;
 use nxs_archive::index::{IndexReader, IndexStart, IndexWriter};
-use nxs_base::error::{Error, Result};
+use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::event::Event;
 use nxs_base::layout::discrete::{CompressionSuffix, Suffix};
-use nxs_base::layout::incremental::{self, ArchiveName};
+use nxs_base::layout::incremental::{self, ArchiveName, Place};
 use nxs_base::ports::source::{self, Baseline};
 use nxs_base::ports::storage::ObjectKey;
 use nxs_base::record::{BackupId, Record};
@@ -24,7 +24,7 @@ use super::store::Store;
 use super::target::{TargetJob, group_of, new_entry, path_of};
 use crate::catalog::CatalogEntry;
 use crate::incremental::chain::Chain;
-use crate::incremental::level::{Level, Step, next_step};
+use crate::incremental::level::{Level, Link, Step, next_step};
 use crate::incremental::retention;
 use crate::incremental::state::State;
 use crate::pipeline::run::{Lane, Passage, pass_each};
@@ -33,8 +33,14 @@ use crate::restore::select::Copy;
 use crate::rotation::order::{Order, decide_order};
 use crate::rotation::plan::{Action, Decision, Reason};
 
-/// Indexes of parents, whole in memory (compressed), by backup; none where one cannot be had.
-type Indexes = BTreeMap<BackupId, Option<Arc<IndexReader<Vec<u8>>>>>;
+/// Indexes of parents.
+#[derive(Default)]
+struct Indexes {
+    /// Whole in memory (compressed), from whichever storage had one first: the copies of a backup are the same.
+    loaded: BTreeMap<BackupId, Arc<IndexReader<Vec<u8>>>>,
+    /// Those that a storage does not have, by its place in the list.
+    lost: BTreeSet<(usize, BackupId)>,
+}
 
 /// What one storage gets.
 struct Slot {
@@ -54,7 +60,7 @@ pub(super) fn save(
     late: &mut Vec<Error>,
 ) -> Result<()> {
     work.source.probe(work.target)?;
-    let mut indexes = Indexes::new();
+    let mut indexes = Indexes::default();
     let mut slots = Vec::new();
     for (number, store) in stores.iter_mut().enumerate() {
         let mut dropped = Vec::new();
@@ -172,7 +178,7 @@ fn baseline<'i>(parents: &[BackupId], indexes: &'i Indexes) -> Option<Baseline<'
         return None;
     }
     let streams: Vec<_> =
-        parents.iter().filter_map(|id| indexes.get(id)?.as_deref()).map(IndexReader::entries).collect();
+        parents.iter().filter_map(|id| indexes.loaded.get(id)).map(|index| index.entries()).collect();
     Some(Box::new(State::new(streams).map(|sited| sited.map(|s| s.entry))))
 }
 
@@ -189,7 +195,8 @@ fn slot(
     let storage = store.storage();
     let name = store.spec().name.clone();
     let chain = store.chain(&group);
-    let mut is_usable = |link: &crate::incremental::level::Link| {
+    let mut failed = None;
+    let mut is_usable = |link: &Link| {
         let Some(parents) = chain.ancestry(link.id) else {
             let message = format!(
                 "{name}: a parent of the backup of {} is missing; it cannot be gone on with",
@@ -205,10 +212,18 @@ fn slot(
                 entry: (*entry).clone(),
                 parents: Some(Vec::new()),
             };
-            has_index(work, &chain, &copy, indexes)
+            failed.is_none()
+                && has_index(work, &chain, number, &copy, indexes).unwrap_or_else(|error| {
+                    failed = Some(error);
+                    false
+                })
         })
     };
     let step = next_step(now.date(), chain.links(), &mut is_usable);
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    warn_of_lost(work, store, &chain, &step);
     let parents = chain.lineage(step.parent);
     make_room(work, store, now, &step, dropped)?;
     let name = store.free_increment_name(ArchiveName {
@@ -223,21 +238,62 @@ fn slot(
     Ok(Slot { store: number, step, name, key, parents })
 }
 
-/// Loads the index of a parent, once in a run; what is wrong with it is said once.
-fn has_index(work: &TargetJob<'_>, chain: &Chain<'_>, copy: &Copy, indexes: &mut Indexes) -> bool {
-    let Some(id) = chain.id_of(&copy.entry.key) else { return false };
-    let loaded = indexes.entry(id).or_insert_with(|| match fetch::load_index(copy) {
-        Ok(Some(index)) => Some(Arc::new(index)),
-        Ok(None) => {
-            warn_of_parent(work, copy, "it has no index");
-            None
+/// Loads the index of a parent, once in a run; what is wrong with it is said once. Fails where trying again may help:
+/// no other parent is taken for a fault that passes.
+fn has_index(
+    work: &TargetJob<'_>,
+    chain: &Chain<'_>,
+    store: usize,
+    copy: &Copy,
+    indexes: &mut Indexes,
+) -> Result<bool> {
+    let Some(id) = chain.id_of(&copy.entry.key) else { return Ok(false) };
+    if indexes.lost.contains(&(store, id)) {
+        return Ok(false);
+    }
+    let expected = copy.entry.record().and_then(|r| r.index.as_ref()).map(|i| i.stored.bytes);
+    let is_there = copy.entry.index.as_ref().is_some_and(|i| expected.is_none_or(|e| e == i.size_bytes));
+    if is_there && indexes.loaded.contains_key(&id) {
+        return Ok(true);
+    }
+    let why = match fetch::load_index(copy) {
+        Ok(Some(index)) => {
+            indexes.loaded.insert(id, Arc::new(index));
+            return Ok(true);
         }
-        Err(error) => {
-            warn_of_parent(work, copy, &error.chain());
-            None
+        Ok(None) => "it has no index".to_owned(),
+        Err(error) if error.kind().is_transient() || error.kind() == ErrorKind::Cancelled => {
+            return Err(error);
         }
-    });
-    loaded.is_some()
+        Err(error) => error.chain(),
+    };
+    warn_of_parent(work, copy, &why);
+    indexes.lost.insert((store, id));
+    Ok(false)
+}
+
+/// Says why a higher level than the calendar's is made: nothing turns into a full in silence.
+fn warn_of_lost(work: &TargetJob<'_>, store: &Store, chain: &Chain<'_>, step: &Step) {
+    if step.level == Level::Day {
+        return;
+    }
+    let name = &store.spec().name;
+    let warn = |message: String| {
+        work.ctx.events.emit(&Event::Warned { job: &work.job.name, message: &message });
+    };
+    for orphan in store.orphans_in(&work.target.part, step.place) {
+        warn(format!("{name}: `{orphan}` has no record: no increment can be made against it"));
+    }
+    let is_below = |link: &&Link| match step.place {
+        Place::Year { year } => link.place.year() == year,
+        Place::Month { year, month } => link.place.year() == year && link.place.month() == Some(month),
+        Place::Decade { .. } => link.place == step.place,
+    };
+    let lost = chain.links().iter().filter(is_below).filter(|l| chain.ancestry(l.id).is_none()).count();
+    if lost > 0 {
+        let (level, dir) = (step.level.name(), step.place.dir());
+        warn(format!("{name}: {lost} backups of `{dir}` and below lost a parent; a new {level} is made"));
+    }
 }
 
 fn warn_of_parent(work: &TargetJob<'_>, copy: &Copy, why: &str) {
@@ -272,7 +328,7 @@ fn make_room(
     }
     let bytes_of = |id: &BackupId| chain.entry(*id).map_or(0, CatalogEntry::total_bytes);
     let droppable = old.iter().map(bytes_of).fold(0, u64::saturating_add);
-    let of_level = |l: &&crate::incremental::level::Link| l.level == step.level;
+    let of_level = |l: &&Link| l.level == step.level;
     let sizes: Vec<u64> = chain.links().iter().rev().filter(of_level).map(|l| bytes_of(&l.id)).collect();
     let free = store.free_bytes(work.ctx, work.job);
     if matches!(decide_order(work.job.rotation, free, &sizes, droppable), Order::DropFirst { .. }) {

@@ -142,6 +142,18 @@ impl Store {
         Chain::of_group(&self.catalog, group, &self.groups)
     }
 
+    /// Incremental archives of a part that lie in this place without a record.
+    pub(super) fn orphans_in<'s>(
+        &'s self,
+        part: &'s str,
+        place: incremental::Place,
+    ) -> impl Iterator<Item = &'s ObjectKey> {
+        let is_there = move |key: &&ObjectKey| {
+            incremental::parse(key).is_some_and(|p| p.name.part == part && p.name.place == place)
+        };
+        self.catalog.orphans.iter().map(|o| &o.key).filter(is_there)
+    }
+
     /// As [`Self::free_name`], for an incremental backup.
     pub(super) fn free_increment_name(
         &self,

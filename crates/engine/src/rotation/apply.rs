@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use nxs_base::calendar::{Period, Periods};
-use nxs_base::layout::{discrete, index_key, record_key};
+use nxs_base::layout::{discrete, incremental, index_key, record_key};
 use nxs_base::ports::storage::{ObjectKey, ObjectKind, PartTag, Storage};
 use nxs_base::{Error, ErrorKind, Result};
 
@@ -94,7 +94,9 @@ pub fn remove_dangling(
 ) -> Result<Vec<ObjectKey>> {
     let mut removed = Vec::new();
     for key in &catalog.dangling {
-        let is_ours = discrete::parse(key).is_some_and(|p| p.name.part == part && p.name.stem == stem);
+        let discrete = discrete::parse(key).is_some_and(|p| p.name.part == part && p.name.stem == stem);
+        let is_ours = discrete
+            || incremental::parse(key).is_some_and(|p| p.name.part == part && p.name.stem == stem);
         if is_ours && storage.is_dangling(key)? && delete_if_there(storage, key)? {
             removed.push(key.clone());
         }

@@ -6,6 +6,7 @@
 //! the report tells of it, and the next run leaves all in order.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod increments;
 mod scene;
 mod shelf;
 mod sources;
