@@ -123,8 +123,13 @@ pub fn open_plain(copy: &Copy, frames: Option<Vec<FrameRecord>>, workers: usize)
     let codec = codec_of(copy);
     match frames {
         Some(frames) => Ok(Box::new(ParallelReader::new(codec, frames, workers, stored)?)),
-        None => Ok(Box::new(FrameReader::new(codec, stored)?)),
+        None => Ok(Box::new(buffered(FrameReader::new(codec, stored)?))),
     }
+}
+
+/// Headers are read in pieces of 512 bytes; the parallel reader has its frames at hand.
+fn buffered<R: Read>(plain: R) -> io::BufReader<R> {
+    io::BufReader::with_capacity(128 << 10, plain)
 }
 
 /// Like [`open_plain`]; without a frame table, what is read is compared with the record, where there is one: call
@@ -147,7 +152,7 @@ pub fn open_checked(
     let stored = Watched { stored: copy.storage.get(&copy.entry.key, None)?, seen: Rc::clone(&seen) };
     let plain = FrameReader::new(codec_of(copy), stored)?;
     let name = copy.entry.key.to_string();
-    Ok((Box::new(plain), StoredCheck { expected: Some((name, expected)), seen }))
+    Ok((Box::new(buffered(plain)), StoredCheck { expected: Some((name, expected)), seen }))
 }
 
 /// Whether an archive that was read without a frame table is what its record says.

@@ -143,7 +143,7 @@ impl Passage<'_> {
     ) -> Result<()> {
         let is_unique = frames.is_some();
         let (plain, check) = fetch::open_checked(self.copy, frames, self.ctx.workers)?;
-        let mut tar = TarReader::new(io::BufReader::with_capacity(128 << 10, plain));
+        let mut tar = TarReader::new(plain);
         let mut pass = StreamPass { passage: self, extractor: None, is_unique, odd: Vec::new(), target };
         let mut parents: HashMap<Vec<u8>, EntryHeader> = HashMap::new();
         // Chosen links whose first name is not chosen, by first name.
@@ -207,7 +207,7 @@ impl Passage<'_> {
     ) -> Result<()> {
         let Some(extractor) = &mut pass.extractor else { return Ok(()) };
         let (plain, _) = fetch::open_checked(self.copy, None, self.ctx.workers)?;
-        let mut tar = TarReader::new(io::BufReader::with_capacity(128 << 10, plain));
+        let mut tar = TarReader::new(plain);
         while let Some(header) = tar.next()? {
             let names = safe_path(&header.path).ok().and_then(|path| orphans.remove(&path));
             let Some(names) = names else { continue };

@@ -277,6 +277,14 @@ pub fn has_default_acl(dir: impl AsFd) -> bool {
     rustix::fs::fgetxattr(dir, "system.posix_acl_default", &mut [0_u8; 0]).is_ok()
 }
 
+/// Whether what is made in an open directory has the ids of this process and nothing inherited: no set-group-id bit,
+/// no default ACL, and no other group that a mount option might pass on.
+pub fn passes_nothing_on(dir: impl AsFd) -> bool {
+    let own_group = rustix::process::getegid().as_raw();
+    let is_plain = |s: rustix::fs::Stat| s.st_mode & 0o2000 == 0 && s.st_gid == own_group;
+    rustix::fs::fstat(&dir).is_ok_and(is_plain) && !has_default_acl(&dir)
+}
+
 /// Removes an extended attribute of an open file or directory; one that is not there is no error.
 pub fn remove_xattr_fd(fd: impl AsFd, attribute: &[u8]) -> Result<()> {
     match rustix::fs::fremovexattr(fd, attribute) {

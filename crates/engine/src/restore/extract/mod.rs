@@ -19,7 +19,7 @@ use nxs_archive::tar::read::{EntryHeader, TarReader, safe_path};
 use nxs_base::entry::{EntryKind, Meta, path_order};
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::ports::source::Cancel;
-use nxs_sys::safe::Root;
+use nxs_sys::safe::{self, Root};
 use nxs_sys::{fsx, host, users::Users};
 
 use crew::{Crew, Job};
@@ -101,8 +101,10 @@ impl<'a> Extractor<'a> {
         };
         let writer = Arc::new(Writer {
             replace: options.replace,
+            is_fresh: !options.replace && safe::passes_nothing_on(root.dir(b"", false)?),
             guard,
             as_root: host::is_root(),
+            own_ids: host::own_ids(),
             users: Users::new(),
         });
         Ok(Self {
@@ -261,7 +263,7 @@ impl<'a> Extractor<'a> {
         {
             return Ok(Place { dir: Arc::clone(fd), name, path });
         }
-        let fd = Arc::new(Dir::new(self.root.dir(dir, create)?));
+        let fd = Arc::new(Dir::new(self.root.dir(dir, create)?, self.writer.is_fresh));
         self.last_dir = Some((dir.to_vec(), Arc::clone(&fd)));
         Ok(Place { dir: fd, name, path })
     }

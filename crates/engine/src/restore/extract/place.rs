@@ -33,8 +33,9 @@ pub(super) struct Dir {
 }
 
 impl Dir {
-    pub(super) fn new(fd: OwnedFd) -> Self {
-        let has_default_acl = safe::has_default_acl(&fd);
+    /// `is_fresh`: see [`Writer`].
+    pub(super) fn new(fd: OwnedFd, is_fresh: bool) -> Self {
+        let has_default_acl = !is_fresh && safe::has_default_acl(&fd);
         Self { fd, has_default_acl }
     }
 }
@@ -84,9 +85,14 @@ impl From<EntryHeader> for Facts {
 pub(super) struct Writer {
     /// What stands at a place is replaced; else it is an error.
     pub(super) replace: bool,
+    /// All directories are made by this extraction, in one that passes nothing on: until they get their metadata, what
+    /// is made in them is this process's own and inherits nothing.
+    pub(super) is_fresh: bool,
     /// Whole directories may be removed where the backup has something else.
     pub(super) guard: Option<Arc<Guard>>,
     pub(super) as_root: bool,
+    /// Of this process: what new files have.
+    pub(super) own_ids: (u32, u32),
     pub(super) users: Users,
 }
 
@@ -213,7 +219,7 @@ impl Writer {
 
     /// Gives a directory its metadata, once all that is in it is there.
     pub(super) fn finish_dir(&self, fd: &OwnedFd, facts: &Facts) -> Vec<Error> {
-        let mut troubles = self.set_all(fd, facts, true);
+        let mut troubles = self.set_all(fd, facts, !self.is_fresh);
         note(&mut troubles, safe::set_mtime_fd(fd, facts.meta.mtime));
         troubles
     }
@@ -224,7 +230,8 @@ impl Writer {
         let mut mode = self.mode(facts);
         if self.as_root {
             let (uid, gid) = self.ids(facts);
-            if let Err(error) = safe::set_owner_fd(&fd, uid, gid) {
+            let is_set = self.is_fresh && (uid, gid) == self.own_ids;
+            if let Err(error) = if is_set { Ok(()) } else { safe::set_owner_fd(&fd, uid, gid) } {
                 troubles.push(error);
                 mode &= 0o1777;
             }
