@@ -65,7 +65,8 @@ pub enum Compression {
 }
 
 impl Compression {
-    pub const GZIP_DEFAULT: Self = Self::Gzip(6);
+    /// Of libdeflate: within 1 % of the size of `gzip -6`, in a third less time than its own level 6.
+    pub const GZIP_DEFAULT: Self = Self::Gzip(4);
 
     /// What the file name gets: ``, `.gz`, `.zst`.
     pub fn suffix(self) -> &'static str {

@@ -33,7 +33,7 @@ pub(super) const KEYS: &[Key] = &[
     source("excludes", KeyType::List, "Databases to leave out.").jobs(SQL).example("[information_schema, performance_schema]"),
     source("exclude_dbs", KeyType::List, "Databases to leave out.").jobs(&[J::Mongodb]).example("[admin]"),
     source("exclude_collections", KeyType::List, "Collections to leave out.").jobs(&[J::Mongodb]).example("[test]"),
-    source("gzip", KeyType::Flag, "`yes` is gzip of level 6, `no` is none. Required unless `compression` is set here, in the job or in `main`.").jobs(ALL_BUT_EXTERNAL).example("yes"),
+    source("gzip", KeyType::Flag, "`yes` is gzip of level 4 (of 1 to 12; about as small as `gzip -6`), `no` is none. Required unless `compression` is set here, in the job or in `main`.").jobs(ALL_BUT_EXTERNAL).example("yes"),
     source("compression", KeyType::Compression, "Replaces `gzip`: `gzip`, `zstd`, `none`, `{gzip: 1…12}` or `{zstd: 1…19}`.").since(NEW).jobs(ALL_BUT_EXTERNAL).example("{zstd: 3}"),
     source("is_slave", KeyType::Flag, "Stop replication while dumping.").jobs(&[J::Mysql]).present().default("no").example("no"),
     source("extra_keys", KeyType::Text, "Further arguments of the dump program.").aliases(&["special_keys"]).jobs(DUMPED).present().example("''"),

@@ -53,7 +53,7 @@ fn defaults_are_those_of_v2_and_of_the_table() {
         summary(&spec),
         "main s log /var/log/nxs-backup/nxs-backup.log state /var/lib/nxs-backup lock None wait None/30 legacy false nice 19 Idle\n\
          job site desc_files tmp None Auto All\n  \
-         source 0 Gzip(6) [\"/srv/data\"] without [] one fs false caches false marks []\n  \
+         source 0 Gzip(4) [\"/srv/data\"] without [] one fs false caches false marks []\n  \
          storage local true /b 1/0/0 host None\n"
     );
 }
@@ -125,9 +125,9 @@ fn secrets_are_not_read_while_loading() {
 #[test]
 fn the_nearest_compression_wins() {
     for (main, job, source, expected) in [
-        ("", "", "gzip: yes", Compression::Gzip(6)),
+        ("", "", "gzip: yes", Compression::Gzip(4)),
         ("", "", "gzip: no", Compression::None),
-        ("", "", "gzip: ''\n    compression: gzip", Compression::Gzip(6)),
+        ("", "", "gzip: ''\n    compression: gzip", Compression::Gzip(4)),
         ("", "", "compression: {zstd: 19}", Compression::Zstd(19)),
         ("", "", "gzip: no\n    compression: zstd", Compression::Zstd(3)),
         ("zstd", "", "excludes: []", Compression::Zstd(3)),
