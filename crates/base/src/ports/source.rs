@@ -174,10 +174,9 @@ pub trait Source: Send {
     fn dump_since(
         &self,
         target: &Target,
-        lanes: &mut [Lane<'_>],
-        cancel: &Cancel,
+        _lanes: &mut [Lane<'_>],
+        _cancel: &Cancel,
     ) -> Result<Vec<Result<DumpReport>>> {
-        let _ = (lanes, cancel);
         Err(Error::new(ErrorKind::Unsupported, format!("`{}` cannot be saved as an increment", target.name)))
     }
 }
