@@ -1,7 +1,8 @@
 //! A tree that lives: random changes as they happen to the files of a web project, from a seed.
 //!
 //! Every kind of change that an incremental backup must notice: content with its time put back, metadata alone,
-//! renames of files and of whole directories, names of hard links that come and go, types that swap. The history is
+//! renames of files and of whole directories, names of hard links that come and go, types that swap, attributes,
+//! owners, holes, times alone. The history is
 //! the same for the same seed, whatever happens between its steps.
 
 use std::ffi::OsStr;
@@ -11,7 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, utimensat};
+use rustix::io::Errno;
 
 use crate::rng::Rng;
 
@@ -49,7 +51,7 @@ impl History {
         }
         let other = others[self.rng.below(others.len() as u64) as usize].clone();
         let sub = dirs.get(1 + self.rng.below(dirs.len() as u64) as usize).cloned();
-        match (self.rng.below(14), sub) {
+        match (self.rng.below(18), sub) {
             (0, _) => self.create(&dir, &others),
             (1, _) => fs::create_dir(self.name(&dir)),
             (2 | 3, _) => self.rewrite(&other, false),
@@ -76,6 +78,11 @@ impl History {
                 let to = self.name(&dir);
                 fs::hard_link(&other, to)
             }
+            (14, _) => self.attribute(&other),
+            (15, _) => self.cut_or_grow(&other),
+            (16, Some(sub)) => self.time(&sub),
+            (16, None) => self.time(&other),
+            (17, _) => self.owner(&other),
             (13, Some(sub)) if self.rng.percent(50) => {
                 fs::remove_dir_all(&sub)?;
                 self.write(&sub)
@@ -154,6 +161,48 @@ impl History {
             utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
         }
         Ok(())
+    }
+
+    /// An extended attribute set, changed or removed; nothing where the file system has none.
+    fn attribute(&mut self, path: &Path) -> io::Result<()> {
+        if !fs::symlink_metadata(path)?.is_file() {
+            return Ok(());
+        }
+        let value = [self.rng.below(4) as u8];
+        let done = match value[0] {
+            0 => rustix::fs::lremovexattr(path, "user.note"),
+            _ => rustix::fs::lsetxattr(path, "user.note", &value, XattrFlags::empty()),
+        };
+        match done {
+            Err(Errno::NOTSUP | Errno::NODATA) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Shorter, or longer by a hole.
+    fn cut_or_grow(&mut self, path: &Path) -> io::Result<()> {
+        if !fs::symlink_metadata(path)?.is_file() {
+            return Ok(());
+        }
+        let size = self.rng.below(3) * self.rng.below(100_000);
+        fs::OpenOptions::new().write(true).open(path)?.set_len(size)
+    }
+
+    /// Another modification time and nothing else, some of them before the epoch or of the same second.
+    fn time(&mut self, path: &Path) -> io::Result<()> {
+        let tv_sec = [1_700_000_000, 1_700_000_000, 3, -3][self.rng.below(4) as usize];
+        let time = Timespec { tv_sec, tv_nsec: self.rng.below(1_000_000_000) as i64 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Another owner, where that is allowed.
+    fn owner(&mut self, path: &Path) -> io::Result<()> {
+        let (uid, gid) = (1000 + self.rng.below(3) as u32, 1000 + self.rng.below(3) as u32);
+        match std::os::unix::fs::lchown(path, Some(uid), Some(gid)) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            other => other,
+        }
     }
 
     fn mode(&mut self, path: &Path) -> io::Result<()> {

@@ -1,10 +1,16 @@
 //! Incremental backups through the whole program: simulated months over trees that live, every restore point brought
 //! back by the program in one step and by GNU tar level by level, and compared with what was there.
 //!
-//! `world` runs the days and knows what there was; `model` are random histories, `calendar` the year's own days.
+//! `world` and `scene` run the days and know what there was (`scene` with storages and walks that can be asked and can
+//! fail); `model` are random histories, `calendar` the year's own days, `changes` each sort of change, `two` several
+//! storages and targets, `faults` damage and sudden death.
 
 #[cfg(test)]
 mod calendar;
+#[cfg(test)]
+mod changes;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 #[expect(dead_code, reason = "shared with the tests of single commands, which use more of it")]
 #[path = "../it/house.rs"]
@@ -12,4 +18,6 @@ mod house;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
-mod world;
+mod scene;
+#[cfg(test)]
+mod two;
