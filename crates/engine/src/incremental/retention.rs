@@ -3,10 +3,12 @@
 //! A month directory goes when it is older than `inc_months_to_store` months, at the latest when the same month comes
 //! round again; a full goes when its year is over, its own month is out of the window and nothing needs it. A parent
 //! of a kept backup always stays. To be asked once the new archive is complete, or before it where room must be made.
+//! A clock that leaps takes no more than one month at once: time counts as passed where backups were made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use jiff::ToSpan;
 use jiff::civil::Date;
 use nxs_base::record::BackupId;
 
@@ -55,6 +57,7 @@ pub fn to_drop(today: Date, chain: &[Link], months: u32) -> Vec<BackupId> {
 /// What becomes of each, in the order of `chain`.
 pub fn fates(today: Date, chain: &[Link], months: u32) -> Vec<Fate> {
     let by_id: BTreeMap<BackupId, &Link> = chain.iter().map(|l| (l.id, l)).collect();
+    let today = plausible(today, chain);
     let own = |link: &Link| {
         let age = age_in_months(today, link);
         let out = age >= i32::try_from(MAX_MONTHS).unwrap_or(i32::MAX)
@@ -81,6 +84,12 @@ pub fn fates(today: Date, chain: &[Link], months: u32) -> Vec<Fate> {
     chain.iter().map(fate).collect()
 }
 
+/// Today, but at most a month after the newest backup of an earlier day.
+fn plausible(today: Date, chain: &[Link]) -> Date {
+    let earlier = chain.iter().map(|l| l.at.date()).filter(|d| *d < today).max();
+    earlier.map_or(today, |date| today.min(date.saturating_add(1.month())))
+}
+
 /// Months between the month that an archive belongs to and today's; negative for archives of the future.
 fn age_in_months(today: Date, link: &Link) -> i32 {
     let number = |year: i16, month: i8| i32::from(year) * 12 + i32::from(month);
@@ -92,8 +101,8 @@ fn age_in_months(today: Date, link: &Link) -> i32 {
 mod tests {
     use super::*;
     use crate::incremental::level::next_step;
-    use jiff::ToSpan;
     use jiff::civil::date;
+    use nxs_base::layout::incremental::Place;
 
     /// Runs every day, drops after each.
     fn simulate(first: Date, days: i32, months: u32) -> Vec<Link> {
@@ -147,5 +156,35 @@ mod tests {
         let chain = simulate(date(2019, 11, 1), 92, 3);
         assert_eq!(months_of(&chain), ["2019-11", "2019-12", "2020-01"], "2020-01-31");
         assert_eq!(chain.iter().filter(|l| l.level == Level::Year).count(), 2);
+    }
+
+    #[test]
+    fn a_clock_that_leaps_for_one_run_takes_no_more_than_a_month() {
+        let mut chain = simulate(date(2025, 2, 1), 400, 12);
+        assert_eq!(months_of(&chain).first().map(String::as_str), Some("2025-04"), "2026-03-07");
+        for leap in [date(2026, 12, 31), date(2028, 1, 1), date(2038, 1, 19)] {
+            let step = next_step(leap, &chain, &mut |_| true);
+            let at = leap.at(3, 0, 0, 0);
+            let new =
+                Link { id: BackupId(900), parent: step.parent, level: step.level, place: step.place, at };
+            chain.push(new);
+            let drops = to_drop(leap, &chain, 12);
+            assert!(drops.iter().all(|id| chain.iter().any(|l| l.id == *id && l.place.month() == Some(4))));
+            // The clock is right again: what it made in the future stays, and so does the rest.
+            assert!(to_drop(date(2026, 3, 8), &chain, 12).is_empty());
+            chain.pop();
+        }
+        // A server that was off for a year: the first run takes one month, the second all that is old.
+        let back = date(2027, 6, 1);
+        chain.push(Link {
+            id: BackupId(901),
+            parent: None,
+            level: Level::Year,
+            place: Place::year_of(back),
+            at: back.at(3, 0, 0, 0),
+        });
+        let kept: Vec<_> = chain.clone();
+        let drops = to_drop(back.saturating_add(1.day()), &kept, 12);
+        assert_eq!(kept.len() - drops.len(), 1);
     }
 }
