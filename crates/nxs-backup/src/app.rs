@@ -112,6 +112,7 @@ fn dispatch(cli: &Cli, env: &Env) -> u8 {
         Some(Command::Generate(args)) => commands::generate::run(env, args).code(),
         Some(Command::Start(args)) => commands::start::run(env, &cli.config, args),
         Some(Command::Ls(args)) => commands::ls::run(env, &cli.config, args).code(),
+        Some(Command::Find(args)) => commands::find::run(env, &cli.config, args).code(),
         Some(Command::Restore(args)) => commands::restore::run(env, &cli.config, args).code(),
         Some(Command::Verify(args)) => commands::verify::run(env, &cli.config, args).code(),
         Some(Command::Rotate(args)) => commands::rotate::run(env, &cli.config, args).code(),

@@ -47,8 +47,10 @@ pub enum Command {
     Test,
     /// Write a commented job file
     Generate(GenerateArgs),
-    /// List the backups that can be restored
+    /// List the backups that can be restored, or what is in them
     Ls(LsArgs),
+    /// Find all versions of a file
+    Find(FindArgs),
     /// Restore a backup
     Restore(RestoreArgs),
     /// Check backups: presence, sizes, digests, every frame
@@ -94,6 +96,56 @@ pub struct LsArgs {
     /// A job, or `files`, `databases`, `external`, `all`
     #[arg(default_value = "all")]
     pub job: String,
+
+    /// List what is in these directories of the restore point: paths in the archive, or below the target
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// List what is in the newest backup that is not younger than this: `2026-11-20`, `2026-11-20 03:00`, RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+
+    /// With --at or PATH: all that is below
+    #[arg(short, long)]
+    pub recursive: bool,
+
+    /// With --at or PATH: only this entry of `sources`, counted from 0
+    #[arg(long, value_name = "N")]
+    pub source: Option<usize>,
+
+    /// With --at or PATH: only this target
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<String>,
+
+    /// With --at or PATH: only from this storage
+    #[arg(long, value_name = "STORAGE")]
+    pub from: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct FindArgs {
+    /// A job, or `files`, `databases`, `external`, `all`
+    pub job: String,
+
+    /// Which files: a name with `*` and `?`, or with a `/` a path in the archive or below the target
+    #[arg(value_name = "GLOB")]
+    pub pattern: String,
+
+    /// Only in this target
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<String>,
+
+    /// Only in backups that are not younger than this
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+
+    /// Only on this storage
+    #[arg(long, value_name = "STORAGE")]
+    pub from: Option<String>,
 
     /// Print JSON
     #[arg(long)]

@@ -18,6 +18,8 @@ use crate::frames::FrameRecord;
 const TAIL_BYTES: u64 = 64 << 10;
 /// How much is fetched at once when entries are read one after the other.
 const FETCH_BYTES: u64 = 1 << 20;
+/// How much in the second fetch after a leap, doubled with every one that follows; the first is one block.
+const LEAP_FETCH_BYTES: u64 = 64 << 10;
 const MAX_STORED_BLOCK_BYTES: u32 = MAX_BLOCK_BYTES as u32 + (64 << 10);
 
 /// An open index. Holds header and directory; blocks are read when they are needed.
@@ -165,6 +167,8 @@ pub struct Entries<'a, R> {
     prefix: Vec<u8>,
     fetched: Vec<u8>,
     fetched_offset: u64,
+    /// How much to fetch at once.
+    ahead_bytes: u64,
     walk: EntryWalk,
     last_path: Option<Vec<u8>>,
 }
@@ -178,8 +182,20 @@ impl<'a, R: ReadAt> Entries<'a, R> {
             prefix,
             fetched: Vec::new(),
             fetched_offset: 0,
+            ahead_bytes: FETCH_BYTES,
             walk: EntryWalk::default(),
             last_path: None,
+        }
+    }
+
+    /// Leaps to the block that may hold `path`, if that is further on; reads none in between. The next entries may
+    /// still be before `path`.
+    pub fn skip_to(&mut self, path: &[u8]) {
+        let block = self.reader.block_of(path).unwrap_or(0).min(self.end_block);
+        if block >= self.next_block {
+            self.next_block = block;
+            self.walk = EntryWalk::default();
+            self.ahead_bytes = 0;
         }
     }
 
@@ -214,13 +230,14 @@ impl<'a, R: ReadAt> Entries<'a, R> {
         if block_end > fetched_end {
             let mut end = block_end;
             for later in &blocks[self.next_block + 1..] {
-                if later.offset + u64::from(later.stored_bytes) > block.offset + FETCH_BYTES {
+                if later.offset + u64::from(later.stored_bytes) > block.offset + self.ahead_bytes {
                     break;
                 }
                 end = later.offset + u64::from(later.stored_bytes);
             }
             self.fetched = fetch(&self.reader.source, block.offset, end - block.offset)?;
             self.fetched_offset = block.offset;
+            self.ahead_bytes = (self.ahead_bytes * 2).clamp(LEAP_FETCH_BYTES, FETCH_BYTES);
         }
         let start = (block.offset - self.fetched_offset) as usize;
         let stored = &self.fetched[start..start + block.stored_bytes as usize];

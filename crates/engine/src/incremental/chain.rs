@@ -143,9 +143,10 @@ impl<'a> Chain<'a> {
         found
     }
 
-    /// The id of one of its entries.
+    /// The id of one of its entries, or of that of which this is a further copy.
     pub fn id_of(&self, key: &ObjectKey) -> Option<BackupId> {
-        self.entries.iter().find(|(_, e)| e.key == *key).map(|(id, _)| *id)
+        let own = self.entries.iter().find(|(_, e)| e.key == *key).map(|(id, _)| *id);
+        own.or_else(|| self.copies.iter().find(|(_, keys)| keys.contains(key)).map(|(id, _)| *id))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 
+use nxs_archive::index::{Entries, ReadAt};
 use nxs_base::Result;
 use nxs_base::entry::{EntryState, IndexEntry, path_order};
 
@@ -70,6 +71,27 @@ impl<I: Iterator<Item = Result<IndexEntry>>> State<I> {
     }
 }
 
+impl<R: ReadAt> State<Entries<'_, R>> {
+    /// Passes over all that is before `path`, reading as little of it as can be; and of what comes no more at once than
+    /// is needed.
+    pub fn skip_to(&mut self, path: &[u8]) -> Result<()> {
+        let has_begun = std::mem::replace(&mut self.has_begun, true);
+        for (head, stream) in &mut self.streams {
+            let is_before = |head: &IndexEntry| path_order(&head.path, path) == Ordering::Less;
+            if !has_begun || head.as_ref().is_some_and(is_before) {
+                stream.skip_to(path);
+            }
+            if !has_begun {
+                *head = stream.next().transpose()?;
+            }
+            while head.as_ref().is_some_and(is_before) {
+                *head = stream.next().transpose()?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<I: Iterator<Item = Result<IndexEntry>>> Iterator for State<I> {
     type Item = Result<Sited>;
 
@@ -86,6 +108,8 @@ impl<I: Iterator<Item = Result<IndexEntry>>> Iterator for State<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nxs_archive::frames::{Codec, FrameTotals};
+    use nxs_archive::index::{IndexReader, IndexStart, IndexWriter};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -125,6 +149,43 @@ mod tests {
                 .map(|s| (String::from_utf8(s.entry.path).unwrap(), (s.entry.meta.size_bytes, s.level)))
                 .collect();
             prop_assert_eq!(found, expected);
+        }
+    }
+
+    fn packed(paths: &[String]) -> IndexReader<Vec<u8>> {
+        let start = IndexStart { archive_id: [0; 16], codec: Codec::None, root: b"/".to_vec() };
+        let mut writer = IndexWriter::new(start).unwrap();
+        paths.iter().for_each(|path| writer.push(&entry(path, 1)).unwrap());
+        IndexReader::open(writer.finish(&[], FrameTotals::default()).unwrap().into_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_leap_gives_what_passing_over_gives() {
+        let of = |step: usize| -> Vec<String> {
+            let paths = (0..40).flat_map(|dir| (0..400).map(move |file| (dir, file)));
+            let paths =
+                paths.step_by(step).map(|(dir, file)| format!("d{dir:02}/{file:03}-{:x}", file * 7919));
+            let mut paths: Vec<String> = paths.collect();
+            paths.sort();
+            paths
+        };
+        let levels = [packed(&of(7)), packed(&of(1))];
+        let all: Vec<Vec<u8>> = State::new(levels.iter().map(IndexReader::entries))
+            .map(|sited| sited.unwrap().entry.path)
+            .collect();
+        assert_eq!(all.len(), 16_000);
+        for begun in [0, 1, 5000] {
+            let mut state = State::new(levels.iter().map(IndexReader::entries));
+            state.by_ref().take(begun).for_each(drop);
+            let mut at = begun;
+            for target in ["d00/07", "d00/1", "d03", "d03\0", "d11/20", "d11/2", "d39/399", "d40", "d00"] {
+                state.skip_to(target.as_bytes()).unwrap();
+                let passed = all[at..].iter().take_while(|p| path_order(p, target.as_bytes()).is_lt());
+                at += passed.count();
+                let next = state.next().map(|sited| sited.unwrap().entry.path);
+                assert_eq!(next.as_ref(), all.get(at), "{begun} {target:?}");
+                at = all.len().min(at + 1);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One storage during a job: what lies there, kept true while the job adds and drops.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Zoned;
@@ -16,6 +17,7 @@ use nxs_base::spec::{JobSpec, StorageSpec};
 use super::run::RunContext;
 use crate::catalog::{self, Catalog, CatalogEntry, ConfiguredGroup, GroupId};
 use crate::incremental::chain::Chain;
+use crate::incremental::level::Level;
 use crate::lease::Leases;
 use crate::restore::guide::{self, GuideLine};
 use crate::rotation::plan::{Decision, Policy, Reason, RotationItem, plan};
@@ -269,35 +271,57 @@ impl Store {
 
     /// Writes `RESTORE.md` for what lies here now.
     pub(super) fn write_guide(&self, ctx: &RunContext<'_>) -> Result<()> {
-        let mut newest: std::collections::BTreeMap<GroupId, &CatalogEntry> =
-            std::collections::BTreeMap::new();
-        for entry in &self.catalog.entries {
-            let Some(group) = entry.group(&self.groups) else { continue };
-            let rank = |e: &CatalogEntry| (e.is_complete(), e.started(&self.zone));
-            match newest.get(&group) {
-                Some(known) if rank(known) >= rank(entry) => {}
-                _ => {
-                    newest.insert(group, entry);
-                }
+        let entries = &self.catalog.entries;
+        let groups: BTreeSet<GroupId> = entries.iter().filter_map(|e| e.group(&self.groups)).collect();
+        let mut lines = Vec::new();
+        for group in groups {
+            let of_group = self.catalog.of_group(&group, &self.groups);
+            let full = of_group.into_iter().filter(|e| e.increment.is_none());
+            if let Some(newest) = full.max_by_key(|e| (e.is_complete(), e.started(&self.zone))) {
+                lines.push(self.guide_line(&group, newest, vec![newest.key.to_string()]));
             }
+            lines.extend(self.guide_of_chain(&group));
         }
-        let lines: Vec<GuideLine> = newest
-            .into_iter()
-            .map(|(group, entry)| GuideLine {
-                job: group.job,
-                target: entry.record().map_or_else(String::new, |r| r.target.clone()),
-                root: group.root,
-                key: entry.key.to_string(),
-                when: entry
-                    .started(&self.zone)
-                    .to_zoned(self.zone.clone())
-                    .strftime("%Y-%m-%d %H:%M")
-                    .to_string(),
-                complete: entry.is_complete(),
-            })
-            .collect();
         let page = guide::render(ctx.server_name, &self.spec.backup_dir, &lines);
         self.storage.put_replace(&ObjectKey::new(GUIDE)?, &ctx.tag(), page.as_bytes())
+    }
+
+    fn guide_line(&self, group: &GroupId, entry: &CatalogEntry, keys: Vec<String>) -> GuideLine {
+        let started = entry.started(&self.zone).to_zoned(self.zone.clone());
+        GuideLine {
+            job: group.job.clone(),
+            target: entry.record().map_or_else(String::new, |r| r.target.clone()),
+            root: group.root.clone(),
+            keys,
+            when: started.strftime("%Y-%m-%d %H:%M").to_string(),
+            complete: entry.is_complete(),
+            chains: Vec::new(),
+        }
+    }
+
+    /// The newest point of a group's chains, a complete one first; none where there are none.
+    fn guide_of_chain(&self, group: &GroupId) -> Option<GuideLine> {
+        let chain = self.chain(group);
+        let whole = chain.links().iter().filter_map(|link| chain.ancestry(link.id));
+        let newest = whole.max_by_key(|of| (of[0].is_complete(), of[0].started(&self.zone)));
+        let keys_of = |of: &[&CatalogEntry]| of.iter().rev().map(|e| e.key.to_string()).collect();
+        let mut line = match newest {
+            Some(of) => self.guide_line(group, of[0], keys_of(&of)),
+            None => {
+                let last = chain.entry(chain.links().last()?.id)?;
+                self.guide_line(group, last, Vec::new())
+            }
+        };
+        let fulls: Vec<_> = chain.links().iter().filter(|l| l.level == Level::Year).collect();
+        for full in &fulls {
+            if fulls.iter().filter(|other| other.place == full.place).count() > 1 {
+                let belongs = |id| id == full.id || chain.lineage(Some(id)).contains(&full.id);
+                let members = chain.links().iter().filter(|l| belongs(l.id));
+                let keys = members.filter_map(|l| chain.entry(l.id)).map(|e| e.key.to_string());
+                line.chains.push(keys.collect());
+            }
+        }
+        Some(line)
     }
 
     /// What the storage says of its free bytes; a failure to tell is no failure of the job.

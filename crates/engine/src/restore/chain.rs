@@ -2,20 +2,21 @@
 //! state at that point, and each member is taken from the one archive that has it. Nothing is put over anything else.
 //!
 //! All archives are read in the order of their members, side by side: one that gives most of its bytes as a stream,
-//! decompressed by several threads, the others by single frames.
+//! decompressed by several threads, the others by single frames. Where paths are named, of the indexes too only the
+//! blocks that tell of them are read; else each index is read whole and compared with its record.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{BufReader, Read};
 
 use nxs_archive::frames::FrameRecord;
-use nxs_archive::index::IndexReader;
+use nxs_archive::index::{IndexReader, ReadAt};
 use nxs_archive::tar::{EntryHeader, TarReader};
 use nxs_base::entry::{EntryKind, EntryState, IndexEntry, path_order};
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_sys::fsx;
 
 use super::extract::Extractor;
-use super::fetch::{self, Members};
+use super::fetch::{self, Members, RangedObject};
 use super::passes::{Passage, Target, target_path};
 use super::run::Restored;
 use super::select::Copy;
@@ -23,45 +24,87 @@ use super::selection::Selection;
 use crate::incremental::state::{Sited, State};
 
 /// One archive of the chain, opened.
-struct Level {
-    copy: Copy,
-    index: IndexReader<Vec<u8>>,
+pub(super) struct Level<R> {
+    pub(super) copy: Copy,
+    pub(super) index: IndexReader<R>,
+}
+
+/// An index that knows how much of it was read.
+trait Counted: ReadAt {
+    fn read_bytes(&self) -> u64;
+}
+
+impl Counted for Vec<u8> {
+    fn read_bytes(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+impl Counted for RangedObject {
+    fn read_bytes(&self) -> u64 {
+        Self::read_bytes(self)
+    }
+}
+
+/// Opens the indexes of all archives that a backup needs, its own first.
+pub(super) fn open_levels<R>(
+    copy: &Copy,
+    open: impl Fn(&Copy) -> Result<Option<IndexReader<R>>>,
+) -> Result<Vec<Level<R>>> {
+    let parents = copy.parents.as_ref().ok_or_else(|| {
+        let text = format!("a parent of `{}` is missing on {}", copy.entry.key, copy.storage_name);
+        Error::new(ErrorKind::NotFound, text)
+            .with_hint("Without it nobody can tell what was there; choose another time or storage.")
+    })?;
+    let parents =
+        parents.iter().map(|entry| Copy { entry: entry.clone(), parents: Some(Vec::new()), ..copy.clone() });
+    std::iter::once(copy.clone())
+        .chain(parents)
+        .map(|copy| {
+            let index = open(&copy)?.ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, format!("`{}` has no index", copy.entry.key))
+            })?;
+            Ok(Level { copy, index })
+        })
+        .collect()
 }
 
 impl Passage<'_> {
     /// From the archives of all levels.
     pub(super) fn chain(&self, restored: &mut Restored) -> Result<()> {
-        let parents = self.copy.parents.as_ref().ok_or_else(|| {
-            let text =
-                format!("a parent of `{}` is missing on {}", self.copy.entry.key, self.copy.storage_name);
-            Error::new(ErrorKind::NotFound, text)
-        })?;
-        let copies = std::iter::once(self.copy.clone()).chain(parents.iter().map(|entry| Copy {
-            entry: entry.clone(),
-            parents: Some(Vec::new()),
-            ..self.copy.clone()
-        }));
-        let mut levels = Vec::new();
-        let mut read_bytes = 0;
-        for copy in copies {
-            let index = self.of_index(fetch::load_index(&copy))?.ok_or_else(|| {
-                self.index_failed.set(true);
-                Error::new(ErrorKind::NotFound, format!("`{}` has no index", copy.entry.key))
-            })?;
-            read_bytes += copy.entry.index.as_ref().map_or(0, |i| i.size_bytes);
-            levels.push(Level { copy, index });
+        // To delete, every name must be known.
+        if self.globs.has_literals() && !self.request.delete {
+            let levels = self.of_index_of_chain(open_levels(self.copy, fetch::open_index))?;
+            return self.levels(&levels, restored);
         }
+        let levels = self.of_index_of_chain(open_levels(self.copy, fetch::load_index))?;
+        self.levels(&levels, restored)
+    }
+
+    /// Where a parent is missing, its index is not what failed.
+    fn of_index_of_chain<T>(&self, opened: Result<T>) -> Result<T> {
+        if self.copy.parents.is_none() { opened } else { self.of_index(opened) }
+    }
+
+    fn levels<R: Counted>(&self, levels: &[Level<R>], restored: &mut Restored) -> Result<()> {
+        let index_bytes = || levels.iter().map(|l| l.index.source().read_bytes()).sum::<u64>();
         let path = target_path(&levels[0].index);
-        let found = self.of_index(find(&levels, &path))?;
+        let found = self.of_index(find(levels, &path))?;
         let target = Target { is_dir: found.is_none_or(|s| s.entry.meta.kind == EntryKind::Dir), path };
-        let chosen = self.of_index(choose(&levels, self.globs, &target.path))?;
+        let chosen = self.of_index(choose(levels, self.globs, &target.path))?;
         if self.request.dry_run {
             restored.listed = chosen.iter().map(|s| fsx::show(&s.entry.path)).collect();
-            restored.read_bytes = Some(read_bytes);
-            return Ok(());
+            restored.read_bytes = Some(index_bytes());
+            let known: Vec<IndexEntry> = chosen.iter().map(|s| s.entry.clone()).collect();
+            return self.rehearse_prune(&target, &known, restored, || {
+                Ok(Some(|scope: &[u8]| {
+                    let below = State::new(levels.iter().map(|l| l.index.entries_under(scope)));
+                    below.map(|sited| sited.map(|s| s.entry.path)).collect()
+                }))
+            });
         }
         let mut extractor = self.extractor(&target, true)?;
-        for ancestor in self.of_index(ancestors(&levels, &chosen))? {
+        for ancestor in self.of_index(ancestors(levels, &chosen))? {
             extractor.dir(&ancestor.path, &ancestor.meta)?;
         }
         let mut sources = Vec::new();
@@ -69,7 +112,7 @@ impl Passage<'_> {
             let needed = chosen.iter().filter(|s| s.level == number).map(|s| s.entry.stored_bytes).sum();
             sources.push(self.of_index(Source::open(self, level, needed))?);
         }
-        self.extract(&levels, &chosen, &mut sources, &mut extractor)?;
+        self.extract(levels, &chosen, &mut sources, &mut extractor)?;
         if self.request.delete {
             let known: Vec<IndexEntry> = chosen.iter().map(|s| s.entry.clone()).collect();
             for scope in self.scopes(&target, &known) {
@@ -78,15 +121,15 @@ impl Passage<'_> {
             }
         }
         restored.extracted = extractor.finish()?;
-        restored.read_bytes = Some(read_bytes + sources.iter().map(|s| s.read_bytes()).sum::<u64>());
+        restored.read_bytes = Some(index_bytes() + sources.iter().map(|s| s.read_bytes()).sum::<u64>());
         Ok(())
     }
 
-    fn extract(
+    fn extract<R: ReadAt>(
         &self,
-        levels: &[Level],
+        levels: &[Level<R>],
         chosen: &[Sited],
-        sources: &mut [Source<'_>],
+        sources: &mut [Source<'_, R>],
         extractor: &mut Extractor<'_>,
     ) -> Result<()> {
         let paths: BTreeSet<(usize, &[u8])> = match self.globs.is_everything() {
@@ -132,9 +175,9 @@ impl Passage<'_> {
     }
 
     /// Whether the first name of a link is restored too, from the same archive.
-    fn has_first(
+    fn has_first<R: ReadAt>(
         &self,
-        levels: &[Level],
+        levels: &[Level<R>],
         paths: &BTreeSet<(usize, &[u8])>,
         level: usize,
         entry: &IndexEntry,
@@ -153,19 +196,25 @@ impl Passage<'_> {
 }
 
 /// Reads the members of one archive, in its order.
-struct Source<'l> {
-    members: Members<'l, Vec<u8>>,
+struct Source<'l, R> {
+    members: Members<'l, R>,
     stream: Option<TarReader<BufReader<Box<dyn Read>>>>,
     stream_bytes: u64,
 }
 
-impl<'l> Source<'l> {
-    fn open(passage: &Passage<'_>, level: &'l Level, needed_bytes: u64) -> Result<Self> {
-        let frames: Vec<FrameRecord> = level.index.all_frames()?;
+impl<'l, R: ReadAt> Source<'l, R> {
+    fn open(passage: &Passage<'_>, level: &'l Level<R>, needed_bytes: u64) -> Result<Self> {
         let plain_bytes = level.index.header().plain_bytes;
         let mut stream = None;
         let mut stream_bytes = 0;
-        if needed_bytes > plain_bytes / 2 && !passage.salvage {
+        let is_most = needed_bytes > plain_bytes / 2 && !passage.salvage;
+        if passage.globs.has_literals() && !is_most {
+            // Few members: the lines of the frame table that they need.
+            let members = Members::new(&level.copy, &level.index);
+            return Ok(Self { members, stream, stream_bytes });
+        }
+        let frames: Vec<FrameRecord> = level.index.all_frames()?;
+        if is_most {
             let plain = fetch::open_plain(&level.copy, Some(frames.clone()), passage.ctx.workers)?;
             stream = Some(TarReader::new(BufReader::with_capacity(128 << 10, plain)));
             stream_bytes = level.copy.entry.size_bytes;
@@ -224,7 +273,7 @@ fn misplaced(entry: &IndexEntry) -> Error {
 }
 
 /// The entry of a path in the state.
-fn find(levels: &[Level], path: &[u8]) -> Result<Option<Sited>> {
+pub(super) fn find<R: ReadAt>(levels: &[Level<R>], path: &[u8]) -> Result<Option<Sited>> {
     for (level, opened) in levels.iter().enumerate() {
         match opened.index.find(path)? {
             None => {}
@@ -236,7 +285,7 @@ fn find(levels: &[Level], path: &[u8]) -> Result<Option<Sited>> {
 }
 
 /// The wanted entries of the state, in path order.
-fn choose(levels: &[Level], globs: &Selection, root: &[u8]) -> Result<Vec<Sited>> {
+fn choose<R: ReadAt>(levels: &[Level<R>], globs: &Selection, root: &[u8]) -> Result<Vec<Sited>> {
     let mut chosen = Vec::new();
     if let Some(literals) = globs.literals(root) {
         for literal in literals {
@@ -258,7 +307,7 @@ fn choose(levels: &[Level], globs: &Selection, root: &[u8]) -> Result<Vec<Sited>
 }
 
 /// Directories above the chosen entries that are not chosen themselves, the highest first.
-fn ancestors(levels: &[Level], chosen: &[Sited]) -> Result<Vec<IndexEntry>> {
+fn ancestors<R: ReadAt>(levels: &[Level<R>], chosen: &[Sited]) -> Result<Vec<IndexEntry>> {
     let have: BTreeSet<&[u8]> = chosen.iter().map(|s| s.entry.path.as_slice()).collect();
     let mut wanted: BTreeSet<&[u8]> = BTreeSet::new();
     for sited in chosen {

@@ -3,20 +3,22 @@
 //! Names are chosen by tenants of the server: shell commands quote them, text escapes them, and neither can hold a
 //! line break (keys have no control bytes, roots are percent-escaped).
 
-use std::fmt::Write as _;
-
 /// One backup that the page names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuideLine {
     pub job: String,
     pub target: String,
     pub root: String,
-    /// Key of the archive below the backup directory.
-    pub key: String,
+    /// Keys of its archives below the backup directory, in the order in which they are unpacked: one, or the full and
+    /// the differences; none if no chain of the target is whole.
+    pub keys: Vec<String>,
     /// Local start, for people.
     pub when: String,
     /// The newest one of its target that is complete.
     pub complete: bool,
+    /// All chains of the years in which the target has more than one full; each with the keys of its archives, the
+    /// full first.
+    pub chains: Vec<Vec<String>>,
 }
 
 /// Renders the page. `lines` holds the newest backup of every target.
@@ -37,6 +39,9 @@ pub fn render(server: &str, backup_dir: &str, lines: &[GuideLine]) -> String {
     for line in lines {
         push_line(&mut page, line);
     }
+    if lines.iter().any(|line| line.keys.len() != 1 || !line.chains.is_empty()) {
+        page.push_str(CHAINS);
+    }
     page.push_str(
         "\n## Check before you trust\n\nThe record holds `sha256` of the archive; compare it with `sha256sum ARCHIVE`. \
          With the program: `nxs-backup verify`.\n\n## One file only\n\nAppend its path, without the leading `/`, to \
@@ -45,23 +50,77 @@ pub fn render(server: &str, backup_dir: &str, lines: &[GuideLine]) -> String {
     page
 }
 
+/// What is to be known where there are incremental backups.
+const CHAINS: &str = "
+## Incremental backups
+
+They are chains: a full of the year, then what changed since then up to the month, to the decade (11th, 21st), to the
+day. At most four archives make the tree of one day; they are unpacked in this order, all of them. With `-G` tar also
+removes what was removed then: **in the directories that an archive lists it deletes everything that the archive does
+not know.** Never unpack one where anything else lies; `mkdir` in the commands above fails if the directory exists, and
+then nothing is done. Move what you need from there to its place.
+
+Another day: the full in `YEAR/year/`, the archive in `month_MM/monthly/`, the first one in `daily/day_11/` or
+`daily/day_21/`, and that of the day itself, as far as they are there and not younger than the day. A link among them
+leads to an archive that is unpacked already. In doubt the records tell: `parents` in `ARCHIVE.nxs.json` lists the ids
+of what comes before it, the nearest first; `grep -rl '\"id\":\"ID\"' .` finds the record of an id.
+";
+
 fn push_line(page: &mut String, line: &GuideLine) {
     let state = if line.complete { "" } else { ", with gaps: see its record" };
-    writeln!(page, "\n## {} (job {})\n", code(&line.root), code(&line.job))
-        .and_then(|()| writeln!(page, "Newest: {}{state}.\n", line.when))
-        .and_then(|()| writeln!(page, "```sh\nmkdir -p /tmp/restore\n{}\n```", command(&line.key)))
-        .expect("writing to a string never fails");
+    page.push_str(&format!("\n## {} (job {})\n\n", code(&line.root), code(&line.job)));
+    page.push_str(&match line.keys.as_slice() {
+        [] => "No chain is whole here: for every backup one of its parents is missing. What is left of it can be \
+               unpacked one archive after the other, without `-G`.\n"
+            .to_owned(),
+        [key] => format!(
+            "Newest: {}{state}.\n\n```sh\nmkdir -p /tmp/restore\n{}\n```\n",
+            line.when,
+            command(key)
+        ),
+        keys => {
+            let steps: Vec<String> = keys
+                .iter()
+                .enumerate()
+                .map(|(n, key)| if n == 0 { command(key) } else { command_of_difference(key) })
+                .collect();
+            format!(
+                "Newest: {}{state}. A chain of {} archives; `/tmp/restore` must not be there yet.\n\n\
+                 ```sh\nmkdir /tmp/restore &&\n{}\n```\n",
+                line.when,
+                keys.len(),
+                steps.join(" &&\n")
+            )
+        }
+    });
+    if !line.chains.is_empty() {
+        page.push_str("\nThere is more than one full of a year. What belongs together:\n");
+    }
+    for chain in &line.chains {
+        let Some((full, rest)) = chain.split_first() else { continue };
+        page.push_str(&format!("\n- the full {}\n", code(full)));
+        rest.iter().for_each(|key| page.push_str(&format!("  - {}\n", code(key))));
+    }
 }
 
 /// The command that unpacks one archive.
 pub fn command(key: &str) -> String {
+    tar(key, "-xpf")
+}
+
+/// The command that unpacks a difference over what its parents left.
+pub fn command_of_difference(key: &str) -> String {
+    tar(key, "-xpGf")
+}
+
+fn tar(key: &str, flags: &str) -> String {
     let decompress = match key.rsplit('.').next() {
         Some("gz") => " --gzip",
         Some("zst") => " --zstd",
         _ => "",
     };
     format!(
-        "tar --xattrs --xattrs-include='*' --acls --numeric-owner{decompress} -xpf {} -C /tmp/restore",
+        "tar --xattrs --xattrs-include='*' --acls --numeric-owner{decompress} {flags} {} -C /tmp/restore",
         shell_quote(key)
     )
 }
@@ -79,7 +138,11 @@ pub fn shell_quote(text: &str) -> String {
 /// A Markdown code span around untrusted text.
 fn code(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    if clean.contains('`') { format!("`` {clean} ``") } else { format!("`{clean}`") }
+    let longest = clean.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    match "`".repeat(longest + 1) {
+        fence if longest == 0 => format!("{fence}{clean}{fence}"),
+        fence => format!("{fence} {clean} {fence}"),
+    }
 }
 
 #[cfg(test)]
@@ -107,9 +170,10 @@ mod tests {
                 job: "j`x".into(),
                 target: "t".into(),
                 root: "/srv/a\nb".into(),
-                key: "t/daily/t.tar".into(),
+                keys: vec!["t/daily/t.tar".into()],
                 when: "2026-01-01 03:00".into(),
                 complete: false,
+                chains: Vec::new(),
             }],
         );
         assert!(page.contains("`/srv/a?b`"), "{page}");

@@ -1,5 +1,6 @@
 //! Restore: which backup, which bytes of it, and where to. Plans are printable; extraction never leaves its target.
 
+pub mod browse;
 mod chain;
 pub mod extract;
 pub mod fetch;
@@ -9,6 +10,7 @@ mod passes;
 mod run;
 pub mod select;
 mod selection;
+pub mod versions;
 
 pub(crate) use leased::leased;
 pub use run::{Excludes, Request, RestoreReport, Restored, run};

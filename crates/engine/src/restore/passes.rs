@@ -237,7 +237,12 @@ impl Passage<'_> {
         if self.request.dry_run {
             restored.listed = chosen.iter().map(|e| fsx::show(&e.path)).collect();
             restored.read_bytes = Some(index.source().read_bytes());
-            return self.rehearse_prune(&target, &chosen, restored);
+            return self.rehearse_prune(&target, &chosen, restored, || {
+                let index = fetch::load_index(self.copy)?;
+                Ok(index.map(|index| {
+                    move |scope: &[u8]| index.entries_under(scope).map(|e| e.map(|e| e.path)).collect()
+                }))
+            });
         }
         let members = Members::new(self.copy, index);
         let mut extractor = self.extractor(&target, true)?;
@@ -323,7 +328,14 @@ impl Passage<'_> {
         extractor.prune(scope, index.entries_under(scope).map(|entry| entry.map(|e| e.path)))
     }
 
-    fn rehearse_prune(&self, target: &Target, chosen: &[IndexEntry], restored: &mut Restored) -> Result<()> {
+    /// What `--delete` would remove. `open` gives what tells the names below a directory, none where nobody knows.
+    pub(super) fn rehearse_prune<N: Fn(&[u8]) -> Vec<Result<Vec<u8>>>>(
+        &self,
+        target: &Target,
+        chosen: &[IndexEntry],
+        restored: &mut Restored,
+        open: impl FnOnce() -> Result<Option<N>>,
+    ) -> Result<()> {
         if !self.request.delete {
             return Ok(());
         }
@@ -332,10 +344,10 @@ impl Passage<'_> {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        let Some(index) = fetch::load_index(self.copy)? else { return Ok(()) };
+        let Some(names) = open()? else { return Ok(()) };
         let rehearsal = extract::Rehearsal::new(root, &self.options(target))?;
         for scope in self.scopes(target, chosen) {
-            let known = index.entries_under(&scope).map(|entry| entry.map(|e| e.path));
+            let known = names(&scope).into_iter();
             rehearsal.prune(&scope, known, self.ctx.cancel, &mut restored.extracted.pruned)?;
         }
         Ok(())

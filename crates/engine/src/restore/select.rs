@@ -13,6 +13,7 @@ use nxs_base::spec::{JobKind, JobSpec, StorageKind, StorageSpec};
 
 use crate::catalog::{self, Catalog, CatalogEntry, Origin};
 use crate::incremental::chain::Chain;
+use crate::incremental::level::Level;
 
 /// A storage and what lies on it.
 pub struct Shelf {
@@ -121,23 +122,40 @@ pub fn candidates(
     fitting
 }
 
-/// The chains of incremental backups, by part and stem of their names.
-fn chains(catalog: &Catalog) -> BTreeMap<(String, String), Chain<'_>> {
+/// The chains of the incremental backups of a catalog.
+pub struct Chains<'a>(BTreeMap<(String, String), Chain<'a>>);
+
+impl<'a> Chains<'a> {
+    fn of(&self, entry: &CatalogEntry) -> Option<&Chain<'a>> {
+        let name = entry.increment.as_ref()?;
+        self.0.get(&(name.part.clone(), name.stem.clone()))
+    }
+
+    /// The rank of an incremental backup; none for all others.
+    pub fn level_of(&self, entry: &CatalogEntry) -> Option<Level> {
+        let chain = self.of(entry)?;
+        chain.link(chain.id_of(&entry.key)?).map(|link| link.level)
+    }
+}
+
+/// Reads the chains of a catalog: who is whose parent goes by the records, without those by part and stem of a name.
+pub fn chains(catalog: &Catalog) -> Chains<'_> {
     let mut members: BTreeMap<(String, String), Vec<&CatalogEntry>> = BTreeMap::new();
     for entry in &catalog.entries {
         if let Some(name) = &entry.increment {
             members.entry((name.part.clone(), name.stem.clone())).or_default().push(entry);
         }
     }
-    members.into_iter().map(|(name, entries)| (name, Chain::new(entries))).collect()
+    Chains(members.into_iter().map(|(name, entries)| (name, Chain::new(entries))).collect())
 }
 
-fn parents_of(
-    chains: &BTreeMap<(String, String), Chain<'_>>,
-    entry: &CatalogEntry,
-) -> Option<Vec<CatalogEntry>> {
-    let Some(name) = &entry.increment else { return Some(Vec::new()) };
-    let chain = chains.get(&(name.part.clone(), name.stem.clone()))?;
+/// What else a restore of the backup needs, the nearest first; none for all that is no increment. `None` if one of
+/// them is missing.
+pub fn parents_of(chains: &Chains<'_>, entry: &CatalogEntry) -> Option<Vec<CatalogEntry>> {
+    if entry.increment.is_none() {
+        return Some(Vec::new());
+    }
+    let chain = chains.of(entry)?;
     let ancestry = chain.ancestry(chain.id_of(&entry.key)?)?;
     Some(ancestry.into_iter().skip(1).cloned().collect())
 }

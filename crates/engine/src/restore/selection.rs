@@ -48,6 +48,11 @@ impl Selection {
         self.is_empty || fits(path) || below(path, root).is_some_and(fits)
     }
 
+    /// Whether paths are named, none of them a pattern.
+    pub(super) fn has_literals(&self) -> bool {
+        self.plain.is_some() && !self.is_empty
+    }
+
     /// The paths themselves, each as written and below the target, where none is a pattern.
     pub(super) fn literals(&self, root: &[u8]) -> Option<Vec<Vec<u8>>> {
         let plain = self.plain.as_ref().filter(|_| !self.is_empty)?;
@@ -55,8 +60,11 @@ impl Selection {
     }
 }
 
-/// The path below `root`, if it lies there.
-fn below<'p>(path: &'p [u8], root: &[u8]) -> Option<&'p [u8]> {
+/// The path below `root`, if it lies there; below the empty one lies everything but itself.
+pub(super) fn below<'p>(path: &'p [u8], root: &[u8]) -> Option<&'p [u8]> {
+    if root.is_empty() {
+        return (!path.is_empty()).then_some(path);
+    }
     path.strip_prefix(root)?.strip_prefix(b"/")
 }
 

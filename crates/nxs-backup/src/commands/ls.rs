@@ -1,4 +1,5 @@
 //! `ls`: the backups that can be restored, oldest first, as a table or as JSON; and what lies there beside them.
+//! What is in one of them is shown by `browse`.
 
 use std::path::Path;
 
@@ -7,8 +8,11 @@ use nxs_base::calendar::{Period, Periods};
 use nxs_base::spec::JobSpec;
 use nxs_base::units::human_bytes;
 use nxs_engine::catalog::{CatalogEntry, ConfiguredGroup};
+use nxs_engine::incremental::level::Level;
+use nxs_engine::restore::select::{self, Chains};
 use serde::Serialize;
 
+use super::browse;
 use crate::app::{self, Env};
 use crate::cli::LsArgs;
 use crate::exit::Exit;
@@ -31,6 +35,12 @@ struct Row {
     size_bytes: u64,
     plain_bytes: Option<u64>,
     files: Option<u64>,
+    /// Of an incremental backup: `year`, `month`, `decade`, `day`.
+    level: Option<&'static str>,
+    /// Its directory below that of the target.
+    place: Option<String>,
+    /// What a restore needs before it, the nearest first.
+    parents: Vec<String>,
     state: &'static str,
     storage: String,
     key: String,
@@ -54,6 +64,16 @@ pub(crate) fn run(env: &Env, config: &Path, args: &LsArgs) -> Exit {
         Ok(jobs) => jobs,
         Err(exit) => return exit,
     };
+    if args.at.is_some() || !args.paths.is_empty() {
+        return browse::run(env, &spec, &jobs, args);
+    }
+    if args.recursive || args.source.is_some() || args.target.is_some() || args.from.is_some() {
+        env.console.say_with_hint(
+            "these flags are for what is in a backup",
+            Some("Say which one with `--at TIME`, or where with PATH."),
+        );
+        return Exit::Usage;
+    }
     let groups = shelf::configured_groups(env, &spec, &spec.jobs);
     let zone = env.clock.now().time_zone().clone();
     let mut reached = Reached::default();
@@ -95,6 +115,9 @@ fn rows_of(
         size_bytes,
         plain_bytes: None,
         files: None,
+        level: None,
+        place: None,
+        parents: Vec::new(),
         state,
         storage: shelf.spec.name.clone(),
         key: key.to_owned(),
@@ -102,10 +125,11 @@ fn rows_of(
         server_name: None,
         problem,
     };
+    let chains = select::chains(&shelf.catalog);
     for entry in &shelf.catalog.entries {
         let owner = entry.group(groups).map(|g| g.job);
         if owner.as_deref() == Some(&job.name) || (owner.is_none() && !shared) {
-            rows.push(row(job, shelf, entry, zone));
+            rows.push(row(job, shelf, entry, &chains, zone));
         }
     }
     for orphan in &shelf.catalog.orphans {
@@ -116,28 +140,32 @@ fn rows_of(
     }
 }
 
-fn row(job: &JobSpec, shelf: &Shelf, entry: &CatalogEntry, zone: &TimeZone) -> Row {
+fn row(job: &JobSpec, shelf: &Shelf, entry: &CatalogEntry, chains: &Chains<'_>, zone: &TimeZone) -> Row {
     let record = entry.record();
-    let local = record.map(|r| r.local).or_else(|| entry.name.as_ref().map(|n| n.at));
+    let parents = select::parents_of(chains, entry);
     Row {
         job: job.name.clone(),
         source: record.map(|r| r.source),
         target: record
             .map(|r| r.target.clone())
-            .or_else(|| entry.name.as_ref().map(|n| n.stem.clone()))
+            .or_else(|| entry.part_and_stem().map(|(_, stem)| stem.to_owned()))
             .unwrap_or_default(),
         root: record.map(|r| r.root.clone()),
         started: Some(entry.started(zone).to_string()),
-        local: local.map(|l| l.strftime("%Y-%m-%d %H:%M:%S").to_string()),
+        local: entry.local().map(|l| l.strftime("%Y-%m-%d %H:%M:%S").to_string()),
         periods: names(entry.periods_present()),
         size_bytes: entry.size_bytes,
         plain_bytes: record.map(|r| r.plain_bytes),
         files: record.map(|r| r.files),
-        state: match record {
-            None => "adopted",
-            Some(r) if r.is_complete() => "complete",
-            Some(_) => "gaps",
+        level: chains.level_of(entry).map(Level::name),
+        place: entry.increment.as_ref().map(|n| n.place.dir()),
+        state: match (record, &parents) {
+            (_, None) => "broken chain",
+            (None, _) => "adopted",
+            (Some(r), _) if r.is_complete() => "complete",
+            (Some(_), _) => "gaps",
         },
+        parents: parents.into_iter().flatten().map(|e| e.key.to_string()).collect(),
         storage: shelf.spec.name.clone(),
         key: entry.key.as_str().to_owned(),
         id: record.map(|r| r.id.to_string()),
@@ -158,7 +186,11 @@ fn table(rows: &[Row]) -> String {
         vec![["JOB", "TARGET", "TIME", "PERIODS", "SIZE", "STATE", "STORAGE", "KEY"].map(str::to_owned)];
     cells.extend(rows.iter().map(|row| {
         let time = row.local.as_deref().map_or("-", |l| l.get(..16).unwrap_or(l));
-        let periods = if row.periods.is_empty() { "-".to_owned() } else { row.periods.join(",") };
+        let periods = match (row.level, row.periods.as_slice()) {
+            (Some(level), _) => level.to_owned(),
+            (None, []) => "-".to_owned(),
+            (None, periods) => periods.join(","),
+        };
         let target = if row.target.is_empty() { "-" } else { &row.target };
         [
             harmless(&row.job),

@@ -1,5 +1,7 @@
 //! The commands, one file each. A command calls the engine and shows what came back.
 
+mod browse;
+pub(crate) mod find;
 pub(crate) mod generate;
 pub(crate) mod help;
 pub(crate) mod ls;

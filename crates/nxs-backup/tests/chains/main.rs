@@ -6,6 +6,8 @@
 //! storages and targets, `faults` damage and sudden death.
 
 #[cfg(test)]
+mod browse;
+#[cfg(test)]
 mod calendar;
 #[cfg(test)]
 mod changes;
@@ -21,3 +23,5 @@ mod model;
 mod scene;
 #[cfg(test)]
 mod two;
+#[cfg(test)]
+mod world;
