@@ -84,7 +84,8 @@ impl<R: ReadAt> State<Entries<'_, R>> {
             if !has_begun {
                 *head = stream.next().transpose()?;
             }
-            while head.as_ref().is_some_and(is_before) {
+            let is_passed = |head: &IndexEntry| is_before(head) || head.state == EntryState::Missing;
+            while head.as_ref().is_some_and(is_passed) {
                 *head = stream.next().transpose()?;
             }
         }

@@ -255,6 +255,9 @@ impl History<'_> {
         for scope in self.pattern.scopes(&root) {
             for entry in index.entries_under(&scope) {
                 let entry = entry?;
+                if entry.state == EntryState::Missing {
+                    continue;
+                }
                 if self.pattern.is_match(&entry.path, &root) {
                     let known = kept(index, &entry)?;
                     told.insert(entry.path, known);

@@ -147,7 +147,7 @@ fn line(entry: &IndexEntry, name: &[u8], zone: &TimeZone) -> String {
         _ => String::new(),
     };
     let state = match entry.state {
-        EntryState::Sound | EntryState::Removed => "",
+        EntryState::Sound | EntryState::Removed | EntryState::Missing => "",
         EntryState::Racy => "  (changed while it was read)",
         EntryState::Gap => "  (damaged: parts could not be read)",
     };
@@ -354,7 +354,7 @@ fn entry_wire<'a>(entry: &IndexEntry, key: &'a str) -> EntryWire<'a> {
         link,
         link_hex,
         state: match entry.state {
-            EntryState::Sound | EntryState::Removed => "sound",
+            EntryState::Sound | EntryState::Removed | EntryState::Missing => "sound",
             EntryState::Racy => "racy",
             EntryState::Gap => "gap",
         },
