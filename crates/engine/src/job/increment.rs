@@ -145,10 +145,7 @@ fn pass_groups(
         let mut lanes: Vec<source::Lane<'_>> = groups
             .iter()
             .zip(sinks.iter_mut())
-            .map(|(group, sink)| source::Lane {
-                baseline: baseline(&group[0], indexes),
-                sink: &mut **sink,
-            })
+            .map(|(group, sink)| source::Lane { baseline: baseline(&group[0], indexes), sink: &mut **sink })
             .collect();
         work.source.dump_since(work.target, &mut lanes, work.ctx.cancel)
     };

@@ -8,5 +8,5 @@ mod store;
 mod target;
 mod v2;
 
-pub(crate) use v2::put_index;
 pub use run::{JobPorts, RunContext, run_job};
+pub(crate) use v2::put_index;

@@ -16,7 +16,7 @@ use nxs_base::spec::{JobSpec, StorageSpec};
 
 use super::run::RunContext;
 use super::v2;
-use crate::catalog::{self, sweep, Catalog, CatalogEntry, ConfiguredGroup, GroupId};
+use crate::catalog::{self, Catalog, CatalogEntry, ConfiguredGroup, GroupId, sweep};
 use crate::incremental::chain::Chain;
 use crate::incremental::level::Level;
 use crate::lease::Leases;

@@ -95,8 +95,8 @@ pub fn remove_dangling(
     let mut removed = Vec::new();
     for key in &catalog.dangling {
         let discrete = discrete::parse(key).is_some_and(|p| p.name.part == part && p.name.stem == stem);
-        let is_ours = discrete
-            || incremental::parse(key).is_some_and(|p| p.name.part == part && p.name.stem == stem);
+        let is_ours =
+            discrete || incremental::parse(key).is_some_and(|p| p.name.part == part && p.name.stem == stem);
         if is_ours && storage.is_dangling(key)? && delete_if_there(storage, key)? {
             removed.push(key.clone());
         }
