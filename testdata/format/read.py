@@ -166,7 +166,7 @@ def signed(value):
     return value - 2**64 if value >= 2**63 else value
 
 
-Header = namedtuple("Header", "id codec level plain stored entries files dirs frames root")
+Header = namedtuple("Header", "id codec level plain stored entries files dirs frames flags root")
 Frame = namedtuple("Frame", "stored_offset stored plain_offset plain hash")
 FIELDS = "path kind state mode uid gid size mtime ctime ino offset stored link major minor"
 Entry = namedtuple("Entry", FIELDS)
@@ -223,10 +223,11 @@ class Index:
         need(c.byte() == 1 and c.take(8) == b"nxs-idx\n" and c.number("H") == 1, "header")
         identity, codec, level = c.take(16).hex(), ["none", "gzip", "zstd"][c.byte()], c.byte()
         numbers = [c.number("Q") for _ in range(6)]
-        need(c.number("H") == 0, "further archives")
+        flags = c.number("H")
+        need(flags & ~3 == 0, "flags of the header")
         root = c.take(c.number("I"))
         c.end("the header")
-        return Header(identity, codec, level, *numbers, root)
+        return Header(identity, codec, level, *numbers, flags, root)
 
     @staticmethod
     def read_entries(plain, count, first_path):
@@ -302,7 +303,8 @@ class Index:
         for f in self.frames:
             need((f.stored_offset, f.plain_offset) == (stored, plain), "frames do not lie end to end")
             stored, plain = stored + f.stored, plain + f.plain
-        need((h.stored, h.plain) == (stored, plain), "sums of the frame table")
+        is_streamed = h.flags & 2 and not self.frames
+        need(is_streamed or (h.stored, h.plain) == (stored, plain), "sums of the frame table")
 
 
 # ---- archive ----

@@ -6,6 +6,7 @@ pub mod incremental;
 pub mod job;
 pub mod lease;
 pub mod pipeline;
+pub mod reindex;
 pub mod restore;
 pub mod rotation;
 pub mod verify;

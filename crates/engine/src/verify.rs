@@ -20,6 +20,7 @@ use nxs_base::report::Problem;
 use nxs_base::spec::{JobSpec, StorageSpec};
 use nxs_sys::fsx;
 
+use crate::incremental::rebuild;
 use crate::job::RunContext;
 use crate::pipeline::digest::Digest;
 use crate::restore::fetch::{self, RangedObject};
@@ -169,6 +170,11 @@ fn check(
         same_backup(candidate, copy, index)?;
     }
     match &index {
+        Some(index) if index.header().is_foreign => {
+            rebuild::compare(copy, index, ctx.cancel)?;
+            *read_bytes += copy.entry.size_bytes;
+            Ok(())
+        }
         Some(index) if sample_percent < 100 => sample(ctx, copy, index, sample_percent, read_bytes),
         _ => whole(ctx, copy, index.as_ref(), is_tar, read_bytes),
     }

@@ -19,7 +19,7 @@ use nxs_config::Commands;
 use nxs_engine::job::RunContext;
 use nxs_sys::lock::{LockError, RunLock};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, IndexAction, IndexArgs};
 use crate::commands;
 use crate::console::Console;
 use crate::exit::Exit;
@@ -116,6 +116,9 @@ fn dispatch(cli: &Cli, env: &Env) -> u8 {
         Some(Command::Restore(args)) => commands::restore::run(env, &cli.config, args).code(),
         Some(Command::Verify(args)) => commands::verify::run(env, &cli.config, args).code(),
         Some(Command::Rotate(args)) => commands::rotate::run(env, &cli.config, args).code(),
+        Some(Command::Index(IndexArgs { action: IndexAction::Rebuild(args) })) => {
+            commands::index::rebuild(env, &cli.config, args).code()
+        }
     }
 }
 

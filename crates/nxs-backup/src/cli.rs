@@ -57,6 +57,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Show what the retention keeps and drops
     Rotate(RotateArgs),
+    /// Work on the indexes of backups
+    Index(IndexArgs),
     /// Print this help, the help of a command, or a table (`exit-codes`)
     Help(HelpArgs),
 }
@@ -230,6 +232,36 @@ pub struct RotateArgs {
     /// Show what would go, and why
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct IndexArgs {
+    #[command(subcommand)]
+    pub action: IndexAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum IndexAction {
+    /// Write missing or damaged indexes again, from the archives
+    Rebuild(IndexRebuildArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct IndexRebuildArgs {
+    /// The job
+    pub job: String,
+
+    /// Only this target
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<String>,
+
+    /// Only on this storage
+    #[arg(long, value_name = "STORAGE")]
+    pub storage: Option<String>,
+
+    /// Only of the newest backup that is not younger than this, and of what it needs
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -3,12 +3,13 @@
 //! A stored stream is a sequence of gzip members or zstd frames (or plain pieces), each of a few MiB of plain bytes,
 //! so that `gzip -d` and `zstd -d` read the whole and we read one frame by a range. [`FrameWriter`] makes it on
 //! several threads, [`FrameReader`] reads any such stream without a table, [`ParallelReader`] and [`decode_frame`]
-//! read it by the table of [`FrameRecord`]s that stands in the index. Not here: encryption (above the stored
+//! read it by the table of [`FrameRecord`]s that stands in the index, which [`FrameScanner`] makes anew. Not here: encryption (above the stored
 //! stream), tar (below the plain one). Format: `docs/format.md`, "Frames".
 
 mod codec;
 mod parallel;
 mod read;
+mod scan;
 mod write;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use nxs_base::{Error, ErrorKind, Result};
 pub use codec::decode_frame;
 pub use parallel::ParallelReader;
 pub use read::FrameReader;
+pub use scan::FrameScanner;
 pub use write::FrameWriter;
 
 /// Most plain bytes of one frame that a reader accepts. A writer makes at most 4 MiB.

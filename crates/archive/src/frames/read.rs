@@ -11,7 +11,7 @@ use super::Codec;
 
 const BUFFER_BYTES: usize = 256 << 10;
 /// Largest window of a foreign zstd stream: 128 MiB, as `zstd -d` has it.
-const MAX_WINDOW_LOG: u32 = 27;
+pub(super) const MAX_WINDOW_LOG: u32 = 27;
 
 /// Decodes a whole stored stream, member by member.
 ///

@@ -10,6 +10,11 @@ use super::{
 };
 use crate::frames::{Codec, FrameRecord, MAX_PLAIN_BYTES, MAX_STORED_BYTES};
 
+/// The index was made anew from its archive.
+const FLAG_REBUILT: u16 = 1;
+/// The archive is another program's.
+const FLAG_FOREIGN: u16 = 2;
+
 /// Compresses blocks, with one context for all.
 pub(super) struct BlockEncoder(zstd::bulk::Compressor<'static>);
 
@@ -62,8 +67,9 @@ pub(super) fn encode_header(header: &IndexHeader) -> Vec<u8> {
     {
         plain.extend_from_slice(&number.to_le_bytes());
     }
-    // Further archives that entries may refer to by number: none in version 1.
-    plain.extend_from_slice(&0u16.to_le_bytes());
+    let flags =
+        if header.is_rebuilt { FLAG_REBUILT } else { 0 } | if header.is_foreign { FLAG_FOREIGN } else { 0 };
+    plain.extend_from_slice(&flags.to_le_bytes());
     plain.extend_from_slice(&(header.root.len() as u32).to_le_bytes());
     plain.extend_from_slice(&header.root);
     plain
@@ -84,20 +90,25 @@ pub(super) fn decode_header(plain: &[u8]) -> Result<IndexHeader> {
         [codec, _] => return Err(corrupt(format_args!("codec `{codec}` is unknown"))),
     };
     codec.check_level().map_err(corrupt)?;
+    let [plain_bytes, stored_bytes, entries, files, dirs, frames] =
+        [cursor.u64()?, cursor.u64()?, cursor.u64()?, cursor.u64()?, cursor.u64()?, cursor.u64()?];
+    let flags = cursor.u16()?;
+    if flags & !(FLAG_REBUILT | FLAG_FOREIGN) != 0 {
+        return Err(corrupt("the header has flags that version 1 does not know"));
+    }
     let header = IndexHeader {
         version,
         archive_id,
         codec,
-        plain_bytes: cursor.u64()?,
-        stored_bytes: cursor.u64()?,
-        entries: cursor.u64()?,
-        files: cursor.u64()?,
-        dirs: cursor.u64()?,
-        frames: cursor.u64()?,
+        plain_bytes,
+        stored_bytes,
+        entries,
+        files,
+        dirs,
+        frames,
+        is_rebuilt: flags & FLAG_REBUILT != 0,
+        is_foreign: flags & FLAG_FOREIGN != 0,
         root: {
-            if cursor.u16()? != 0 {
-                return Err(corrupt("it refers to further archives, which version 1 cannot"));
-            }
             let length = cursor.u32()? as usize;
             if length > MAX_PATH_BYTES {
                 return Err(corrupt("the root is too long"));

@@ -67,6 +67,11 @@ pub struct IndexHeader {
     pub dirs: u64,
     /// Lines of the frame table.
     pub frames: u64,
+    /// Made anew from the archive: what the record says of the index is said of another writing of it.
+    pub is_rebuilt: bool,
+    /// The archive is another program's: members stand in any order, of several with one path the last one counts,
+    /// and there may be no frame table, in which case the archive can only be read from its beginning.
+    pub is_foreign: bool,
     /// What was saved, as the record's `root` has it: the absolute path, escaped where it is not UTF-8.
     pub root: Vec<u8>,
 }

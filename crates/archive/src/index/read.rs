@@ -60,7 +60,7 @@ impl<R: ReadAt> IndexReader<R> {
         if sum(&entry_blocks) != Some(header.entries) || sum(&frame_blocks) != Some(header.frames) {
             return Err(corrupt("its blocks do not hold as much as its header says"));
         }
-        if header.frames == 0 && (header.plain_bytes, header.stored_bytes) != (0, 0) {
+        if header.frames == 0 && !header.is_foreign && (header.plain_bytes, header.stored_bytes) != (0, 0) {
             return Err(corrupt("it has no frame table"));
         }
         Ok(Self { source, header, entry_blocks, frame_blocks })

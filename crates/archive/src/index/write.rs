@@ -60,6 +60,8 @@ impl IndexWriter {
                 files: 0,
                 dirs: 0,
                 frames: 0,
+                is_rebuilt: false,
+                is_foreign: false,
                 root: start.root,
             },
             encoder: BlockEncoder::new()?,
@@ -70,6 +72,18 @@ impl IndexWriter {
             directory_path_bytes: 0,
             plain_bytes: 0,
         })
+    }
+
+    /// Says that the index is made anew and is not the one that the record tells the digest of.
+    pub fn rebuilt(mut self) -> Self {
+        self.header.is_rebuilt = true;
+        self
+    }
+
+    /// Says that the archive is another program's, see [`IndexHeader::is_foreign`].
+    pub fn foreign(mut self) -> Self {
+        self.header.is_foreign = true;
+        self
     }
 
     /// Adds an entry, in the order of [`path_order`], each path once. `dev` and `nlink` are not kept.
@@ -120,9 +134,12 @@ impl IndexWriter {
 
     /// Completes the index. `frames` is the whole frame table, and `totals` its sums.
     ///
-    /// Fails when the frames are not consecutive from 0 or do not add up to `totals`.
+    /// Fails when the frames are not consecutive from 0 or do not add up to `totals`. Only for a foreign archive there
+    /// may be none at all.
     pub fn finish(mut self, frames: &[FrameRecord], totals: FrameTotals) -> Result<IndexBytes> {
-        check_frames(frames, totals)?;
+        if !(self.header.is_foreign && frames.is_empty() && totals.frames == 0) {
+            check_frames(frames, totals)?;
+        }
         self.close_block()?;
         for part in frames.chunks(FRAMES_PER_BLOCK) {
             let key = BlockKey::Frames(part[0].plain_offset);

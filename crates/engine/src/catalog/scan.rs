@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
+use nxs_archive::index::{IndexReader, ReadAt};
 use nxs_base::layout::{Role, discrete, incremental, index_key, record_key, role_of};
 use nxs_base::ports::storage::{ObjectInfo, ObjectKey, Storage};
 use nxs_base::record::Record;
@@ -91,7 +92,9 @@ fn add_archive(
     };
     if let Origin::Recorded { record, .. } = &origin {
         let expected = record.index.as_ref().map(|i| i.stored.bytes);
-        if expected.is_some() && expected != index.as_ref().map(|i| i.size_bytes) {
+        let is_whole = expected == index.as_ref().map(|i| i.size_bytes)
+            || index.as_ref().is_some_and(|index| is_rebuilt(storage, index));
+        if expected.is_some() && !is_whole {
             let key = index_key(&info.key);
             let problem = Error::new(ErrorKind::Corrupt, format!("the index `{key}` is missing or was cut"))
                 .with_hint("The archive is not affected; the index can be rebuilt from it.");
@@ -120,6 +123,32 @@ fn add_archive(
             .collect(),
     });
     Ok(())
+}
+
+/// Whether it is an index that says of itself that it is not the one of the record.
+fn is_rebuilt(storage: &dyn Storage, index: &ObjectInfo) -> bool {
+    IndexReader::open(Ranged { storage, object: index }).is_ok_and(|index| index.header().is_rebuilt)
+}
+
+/// An object read by ranges.
+struct Ranged<'a> {
+    storage: &'a dyn Storage,
+    object: &'a ObjectInfo,
+}
+
+impl ReadAt for Ranged<'_> {
+    fn len(&self) -> u64 {
+        self.object.size_bytes
+    }
+
+    fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let key = &self.object.key;
+        let reader = self.storage.get(key, Some(offset..offset.saturating_add(length as u64)))?;
+        let mut bytes = Vec::new();
+        let read = reader.take(length as u64).read_to_end(&mut bytes);
+        read.map_err(|e| Error::from_io(format!("cannot read `{key}`"), e))?;
+        Ok(bytes)
+    }
 }
 
 /// Whether an error says something about the object, not about the way to it.

@@ -163,7 +163,7 @@ fn v2_backups_are_adopted_once_and_later_strangers_are_orphans() {
     storage.put("daily/etcd_2018-07-28_03-00.zip", b"v2, never rotated");
     storage.put("data/2018/month_07/monthly/data_2018-07-28_03-00.tar", b"v2 increment");
     assert!(!scan(&storage).unwrap().has_adoption_list);
-    assert_eq!(ensure_adoption_list(&storage, &tag("web", "1")).unwrap(), Some(2));
+    assert_eq!(ensure_adoption_list(&storage, &tag("web", "1")).unwrap(), Some(3));
     storage.put(X, b"late");
     assert_eq!(ensure_adoption_list(&storage, &tag("web", "2")).unwrap(), None);
     let catalog = scan(&storage).unwrap();
@@ -171,9 +171,9 @@ fn v2_backups_are_adopted_once_and_later_strangers_are_orphans() {
     assert_eq!(
         shown(&catalog),
         "adopted daily/redis_2018-07-28_03-00.rdb.gz {Daily}\n\
+         adopted data/2018/month_07/monthly/data_2018-07-28_03-00.tar {}\n\
          adopted site1/weekly/site1_2018-07-29_03-00.tar {Daily, Weekly}\n\
          orphan daily/etcd_2018-07-28_03-00.zip\n\
-         orphan data/2018/month_07/monthly/data_2018-07-28_03-00.tar\n\
          orphan site1/daily/site1_2026-02-03_03-00.tar.gz"
     );
 }

@@ -79,7 +79,12 @@ impl<'a> Chain<'a> {
                 if decade != Decade::First && name.at.day() == decade.first_day() {
                     (Level::Decade, of_month)
                 } else {
-                    (Level::Day, self.newest(Level::Decade, name.place, name.at).or(of_month))
+                    // v2's days went on from the month only where the decade began with it.
+                    let begun = of_month.filter(|id| {
+                        decade == Decade::First
+                            || self.link(*id).is_some_and(|l| Decade::of(l.at.date()) == decade)
+                    });
+                    (Level::Day, self.newest(Level::Decade, name.place, name.at).or(begun))
                 }
             }
         };
@@ -148,6 +153,22 @@ impl<'a> Chain<'a> {
         let own = self.entries.iter().find(|(_, e)| e.key == *key).map(|(id, _)| *id);
         own.or_else(|| self.copies.iter().find(|(_, keys)| keys.contains(key)).map(|(id, _)| *id))
     }
+
+    /// Where v2's state file of a backup lies, if that is still the one of this backup: every further archive of the
+    /// same level there took its place.
+    pub fn state_key(&self, id: BackupId) -> Option<ObjectKey> {
+        let (link, entry) = (self.link(id)?, self.entry(id)?);
+        let is_newest = !self.links.iter().any(|l| {
+            (l.level, l.place) == (link.level, link.place)
+                && l.at > link.at
+                && self.entry(l.id).is_some_and(|e| e.record().is_none())
+        });
+        let is_v2s = entry.record().is_none() && link.level != Level::Day;
+        if !is_v2s || !is_newest {
+            return None;
+        }
+        ObjectKey::new(format!("{}/{}", entry.key.dir(), link.place.state_file())).ok()
+    }
 }
 
 fn rank(place: Place) -> u8 {
@@ -156,6 +177,12 @@ fn rank(place: Place) -> u8 {
         Place::Month { .. } => 1,
         Place::Decade { .. } => 2,
     }
+}
+
+/// The id of a backup: that of its record, or [`adopted_id`]; none for what is neither.
+pub fn id_of_entry(entry: &CatalogEntry) -> Option<BackupId> {
+    let adopted = || entry.increment.as_ref().map(|name| adopted_id(name, entry.size_bytes));
+    entry.record().map(|record| record.id).or_else(adopted)
 }
 
 /// An id for an archive of v2: the same wherever it lies, as long as it is the same file.

@@ -4,6 +4,9 @@
 //! the indexes of a chain into one sorted stream. What lies where is the catalog's, what an archive holds is the source's matter.
 
 pub mod chain;
+pub mod inc_state;
 pub mod level;
+pub mod rebuild;
 pub mod retention;
+mod runs;
 pub mod state;

@@ -22,6 +22,7 @@ use nxs_base::spec::Rotation;
 use super::publish::{Birth, Published, backup_id, publish};
 use super::store::Store;
 use super::target::{TargetJob, group_of, new_entry, path_of};
+use super::v2;
 use crate::catalog::CatalogEntry;
 use crate::incremental::chain::Chain;
 use crate::incremental::level::{Level, Link, Step, next_step};
@@ -33,13 +34,22 @@ use crate::restore::select::Copy;
 use crate::rotation::order::{Order, decide_order};
 use crate::rotation::plan::{Action, Decision, Reason};
 
+type Index = Arc<IndexReader<Vec<u8>>>;
+
 /// Indexes of parents.
 #[derive(Default)]
 struct Indexes {
-    /// Whole in memory (compressed), from whichever storage had one first: the copies of a backup are the same.
-    loaded: BTreeMap<BackupId, Arc<IndexReader<Vec<u8>>>>,
+    /// Whole in memory (compressed), from whichever storage had one first: the copies of a backup are the same. Not so
+    /// those of version 2, which made an archive for each storage: they are told apart by its place in the list.
+    loaded: BTreeMap<(Option<usize>, BackupId), Index>,
     /// Those that a storage does not have, by its place in the list.
     lost: BTreeSet<(usize, BackupId)>,
+}
+
+impl Indexes {
+    fn of(&self, store: usize, id: BackupId) -> Option<&Index> {
+        self.loaded.get(&(None, id)).or_else(|| self.loaded.get(&(Some(store), id)))
+    }
 }
 
 /// What one storage gets.
@@ -50,6 +60,8 @@ struct Slot {
     key: ObjectKey,
     /// The parent and its parents.
     parents: Vec<BackupId>,
+    /// The storage, if archives of version 2 are among them: then no other storage has the same parents.
+    alone: Option<usize>,
 }
 
 pub(super) fn save(
@@ -77,8 +89,8 @@ pub(super) fn save(
     // Storages with the same parent share an archive.
     let mut groups: Vec<Vec<Slot>> = Vec::new();
     for slot in slots {
-        let shares =
-            |g: &&mut Vec<Slot>| g[0].step.parent == slot.step.parent && g[0].step.level == slot.step.level;
+        let kind = |s: &Slot| (s.step.parent, s.step.level, s.alone);
+        let shares = |g: &&mut Vec<Slot>| kind(&g[0]) == kind(&slot);
         match groups.iter_mut().find(shares) {
             Some(group) => group.push(slot),
             None => groups.push(vec![slot]),
@@ -114,7 +126,8 @@ fn pass_groups(
     let mut passages = Vec::new();
     let mut ids = Vec::new();
     for (group, lanes) in groups.iter().zip(&lanes) {
-        let id = backup_id(work, now, group[0].step.parent);
+        let storage = group[0].alone.map(|store| stores[store].spec().name.as_str());
+        let id = backup_id(work, now, group[0].step.parent, storage);
         let start =
             IndexStart { archive_id: id.0.to_be_bytes(), codec, root: work.target.root.clone().into_bytes() };
         let passage = Passage {
@@ -132,10 +145,7 @@ fn pass_groups(
         let mut lanes: Vec<source::Lane<'_>> = groups
             .iter()
             .zip(sinks.iter_mut())
-            .map(|(group, sink)| source::Lane {
-                baseline: baseline(&group[0].parents, indexes),
-                sink: &mut **sink,
-            })
+            .map(|(group, sink)| source::Lane { baseline: baseline(&group[0], indexes), sink: &mut **sink })
             .collect();
         work.source.dump_since(work.target, &mut lanes, work.ctx.cancel)
     };
@@ -173,12 +183,12 @@ fn finish_group(
 }
 
 /// The state that the parents make together; none for a full.
-fn baseline<'i>(parents: &[BackupId], indexes: &'i Indexes) -> Option<Baseline<'i>> {
-    if parents.is_empty() {
+fn baseline<'i>(slot: &Slot, indexes: &'i Indexes) -> Option<Baseline<'i>> {
+    if slot.parents.is_empty() {
         return None;
     }
-    let streams: Vec<_> =
-        parents.iter().filter_map(|id| indexes.loaded.get(id)).map(|index| index.entries()).collect();
+    let streams: Vec<_> = slot.parents.iter().filter_map(|id| indexes.of(slot.store, *id)).collect();
+    let streams: Vec<_> = streams.into_iter().map(|index| index.entries()).collect();
     Some(Box::new(State::new(streams).map(|sited| sited.map(|s| s.entry))))
 }
 
@@ -205,7 +215,8 @@ fn slot(
             work.ctx.events.emit(&Event::Warned { job: &work.job.name, message: &message });
             return false;
         };
-        parents.iter().all(|entry| {
+        // The full first: without it nobody can tell what an increment of version 2 removed.
+        parents.iter().rev().all(|entry| {
             let copy = Copy {
                 storage: Arc::clone(&storage),
                 storage_name: name.clone(),
@@ -225,6 +236,8 @@ fn slot(
     }
     warn_of_lost(work, store, &chain, &step);
     let parents = chain.lineage(step.parent);
+    let is_v2s = |id: &BackupId| chain.entry(*id).is_some_and(|entry| entry.record().is_none());
+    let alone = parents.iter().any(is_v2s).then_some(number);
     make_room(work, store, now, &step, dropped)?;
     let name = store.free_increment_name(ArchiveName {
         part: work.target.part.clone(),
@@ -235,7 +248,7 @@ fn slot(
         suffix: Suffix { compression: CompressionSuffix::from(work.entry.compression), encrypted: false },
     })?;
     let key = incremental::build(&name)?;
-    Ok(Slot { store: number, step, name, key, parents })
+    Ok(Slot { store: number, step, name, key, parents, alone })
 }
 
 /// Loads the index of a parent, once in a run; what is wrong with it is said once. Fails where trying again may help:
@@ -253,15 +266,24 @@ fn has_index(
     }
     let expected = copy.entry.record().and_then(|r| r.index.as_ref()).map(|i| i.stored.bytes);
     let is_there = copy.entry.index.as_ref().is_some_and(|i| expected.is_none_or(|e| e == i.size_bytes));
-    if is_there && indexes.loaded.contains_key(&id) {
+    let is_v2s = copy.entry.record().is_none();
+    let slot = (is_v2s.then_some(store), id);
+    if (is_there || is_v2s) && indexes.loaded.contains_key(&slot) {
         return Ok(true);
     }
-    let why = match fetch::load_index(copy) {
+    let loaded = match fetch::load_index(copy) {
+        Ok(None) if is_v2s => rebuild_v2(work, chain, store, copy, id, indexes).map(Some),
+        Err(error) if is_v2s && error.kind() == ErrorKind::Corrupt => {
+            rebuild_v2(work, chain, store, copy, id, indexes).map(Some)
+        }
+        other => other,
+    };
+    let why = match loaded {
         Ok(Some(index)) => {
-            indexes.loaded.insert(id, Arc::new(index));
+            indexes.loaded.insert(slot, Arc::new(index));
             return Ok(true);
         }
-        Ok(None) => "it has no index".to_owned(),
+        Ok(None) => "it has no index; `nxs-backup index rebuild` makes one".to_owned(),
         Err(error) if error.kind().is_transient() || error.kind() == ErrorKind::Cancelled => {
             return Err(error);
         }
@@ -270,6 +292,20 @@ fn has_index(
     warn_of_parent(work, copy, &why);
     indexes.lost.insert((store, id));
     Ok(false)
+}
+
+/// Makes the index of an archive of version 2, whose parents have theirs.
+fn rebuild_v2(
+    work: &TargetJob<'_>,
+    chain: &Chain<'_>,
+    store: usize,
+    copy: &Copy,
+    id: BackupId,
+    indexes: &Indexes,
+) -> Result<IndexReader<Vec<u8>>> {
+    let parents = chain.lineage(chain.link(id).and_then(|link| link.parent));
+    let parents: Vec<_> = parents.into_iter().filter_map(|id| indexes.of(store, id).cloned()).collect();
+    v2::rebuild_parent(work, chain, copy, id, &parents)
 }
 
 /// Says why a higher level than the calendar's is made: nothing turns into a full in silence.

@@ -6,5 +6,7 @@ mod publish;
 mod run;
 mod store;
 mod target;
+mod v2;
 
 pub use run::{JobPorts, RunContext, run_job};
+pub(crate) use v2::put_index;

@@ -209,8 +209,14 @@ fn compression_text(compression: nxs_base::spec::Compression) -> String {
     }
 }
 
-/// An id that no other backup has: from the run, the job, the target and the moment.
-pub(super) fn backup_id(work: &TargetJob<'_>, now: &jiff::Zoned, parent: Option<BackupId>) -> BackupId {
+/// An id that no other backup has: from the run, the job, the target and the moment; and the storage, where one backup is
+/// made for it alone.
+pub(super) fn backup_id(
+    work: &TargetJob<'_>,
+    now: &jiff::Zoned,
+    parent: Option<BackupId>,
+    storage: Option<&str>,
+) -> BackupId {
     let mut hasher = blake3::Hasher::new();
     for part in [work.ctx.run_id, work.ctx.host, &work.job.name, &work.target.root] {
         hasher.update(&(part.len() as u64).to_le_bytes());
@@ -220,6 +226,7 @@ pub(super) fn backup_id(work: &TargetJob<'_>, now: &jiff::Zoned, parent: Option<
     hasher.update(&now.timestamp().as_nanosecond().to_le_bytes());
     // One run may make several increments of a target, against different parents.
     hasher.update(&parent.map_or(0, |id| id.0).to_le_bytes());
+    hasher.update(storage.unwrap_or_default().as_bytes());
     let mut short = [0; 16];
     short.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     BackupId(u128::from_be_bytes(short))

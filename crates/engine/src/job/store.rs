@@ -15,7 +15,8 @@ use nxs_base::report::{DroppedBackup, Problem};
 use nxs_base::spec::{JobSpec, StorageSpec};
 
 use super::run::RunContext;
-use crate::catalog::{self, Catalog, CatalogEntry, ConfiguredGroup, GroupId};
+use super::v2;
+use crate::catalog::{self, Catalog, CatalogEntry, ConfiguredGroup, GroupId, sweep};
 use crate::incremental::chain::Chain;
 use crate::incremental::level::Level;
 use crate::lease::Leases;
@@ -196,15 +197,42 @@ impl Store {
         decisions: &[Decision],
         dropped: &mut Vec<DroppedBackup>,
     ) -> Result<()> {
+        let mut gone = Vec::new();
         for decision in decisions {
             let chain = self.chain(group);
             let id = chain.id_of(&decision.key);
             let is_needed = chain.links().iter().any(|l| l.parent.is_some() && l.parent == id);
-            if !is_needed {
-                self.apply(ctx, job, std::slice::from_ref(decision), dropped)?;
+            if is_needed {
+                continue;
             }
+            // Version 2 stored an archive once more where it could not link: the copies go first.
+            let copies = id.map_or(&[][..], |id| chain.copies(id));
+            let of_copies = copies.iter().map(|key| Decision { key: key.clone(), ..decision.clone() });
+            let all: Vec<Decision> = of_copies.chain([decision.clone()]).collect();
+            let is_ours = |e: &&CatalogEntry| all.iter().any(|d| d.key == e.key);
+            let going: Vec<ObjectKey> = self
+                .catalog
+                .entries
+                .iter()
+                .filter(is_ours)
+                .flat_map(|e| e.stand_ins.iter().chain([&e.key]))
+                .cloned()
+                .collect();
+            self.apply(ctx, job, &all, dropped)?;
+            gone.extend(going);
         }
-        Ok(())
+        let Some(pattern) = decisions.first() else { return Ok(()) };
+        let alone = v2::left_alone(&self.chain(group), &self.catalog, &gone);
+        let of_copies = alone.copies.iter().map(|key| Decision { key: key.clone(), ..pattern.clone() });
+        self.apply(ctx, job, &of_copies.collect::<Vec<_>>(), dropped)?;
+        for link in &alone.links {
+            sweep::delete_if_there(self.storage.as_ref(), link)?;
+        }
+        if !alone.links.is_empty() {
+            self.catalog = catalog::scan(self.storage.as_ref())?;
+        }
+        gone.extend(alone.copies.into_iter().chain(alone.links));
+        v2::clear_places(self.storage.as_ref(), &self.catalog, &gone)
     }
 
     /// Plans the group with the given policy; spares what somebody reads. Nothing is dropped where that cannot be

@@ -106,7 +106,7 @@ fn save(
         return Ok(());
     }
 
-    let id = backup_id(work, now, None);
+    let id = backup_id(work, now, None, None);
     let lanes: Vec<Lane> =
         slots.iter().map(|s| Lane { storage: stores[s.store].storage(), key: s.key.clone() }).collect();
     let tag = work.ctx.tag();

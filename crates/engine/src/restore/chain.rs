@@ -18,6 +18,7 @@ use nxs_sys::fsx;
 use super::extract::Extractor;
 use super::fetch::{self, Members, RangedObject};
 use super::passes::{Passage, Target, target_path};
+use super::rebuilt::{self, Gathered};
 use super::run::Restored;
 use super::select::Copy;
 use super::selection::Selection;
@@ -30,7 +31,7 @@ pub(super) struct Level<R> {
 }
 
 /// An index that knows how much of it was read.
-trait Counted: ReadAt {
+pub(super) trait Counted: ReadAt {
     fn read_bytes(&self) -> u64;
 }
 
@@ -72,6 +73,10 @@ pub(super) fn open_levels<R>(
 impl Passage<'_> {
     /// From the archives of all levels.
     pub(super) fn chain(&self, restored: &mut Restored) -> Result<()> {
+        if rebuilt::is_foreign(self.copy) {
+            let levels = self.of_index_of_chain(rebuilt::levels(self.copy, self.ctx.cancel, false))?;
+            return self.levels(&levels, restored);
+        }
         // To delete, every name must be known.
         if self.globs.has_literals() && !self.request.delete {
             let levels = self.of_index_of_chain(open_levels(self.copy, fetch::open_index))?;
@@ -86,7 +91,7 @@ impl Passage<'_> {
         if self.copy.parents.is_none() { opened } else { self.of_index(opened) }
     }
 
-    fn levels<R: Counted>(&self, levels: &[Level<R>], restored: &mut Restored) -> Result<()> {
+    pub(super) fn levels<R: Counted>(&self, levels: &[Level<R>], restored: &mut Restored) -> Result<()> {
         let index_bytes = || levels.iter().map(|l| l.index.source().read_bytes()).sum::<u64>();
         let path = target_path(&levels[0].index);
         let found = self.of_index(find(levels, &path))?;
@@ -113,6 +118,14 @@ impl Passage<'_> {
             sources.push(self.of_index(Source::open(self, level, needed))?);
         }
         self.extract(levels, &chosen, &mut sources, &mut extractor)?;
+        for (source, level) in sources.iter_mut().zip(levels) {
+            match source.finish(&level.copy, &mut extractor) {
+                Err(error) if self.salvage && error.kind() == ErrorKind::Corrupt => {
+                    extractor.problem(level.copy.entry.key.as_str().as_bytes(), error);
+                }
+                other => other?,
+            }
+        }
         if self.request.delete {
             let known: Vec<IndexEntry> = chosen.iter().map(|s| s.entry.clone()).collect();
             for scope in self.scopes(&target, &known) {
@@ -198,6 +211,8 @@ impl Passage<'_> {
 /// Reads the members of one archive, in its order.
 struct Source<'l, R> {
     members: Members<'l, R>,
+    /// Of an archive whose members stand in another order: wanted, and taken at the end.
+    gathered: Option<Gathered>,
     stream: Option<TarReader<BufReader<Box<dyn Read>>>>,
     stream_bytes: u64,
 }
@@ -208,10 +223,21 @@ impl<'l, R: ReadAt> Source<'l, R> {
         let mut stream = None;
         let mut stream_bytes = 0;
         let is_most = needed_bytes > plain_bytes / 2 && !passage.salvage;
+        let header = level.index.header();
+        if header.is_foreign && (is_most || header.frames == 0) {
+            let gathered = Some(Gathered::default());
+            return Ok(Self {
+                members: Members::new(&level.copy, &level.index),
+                gathered,
+                stream,
+                stream_bytes,
+            });
+        }
+        let gathered = None;
         if passage.globs.has_literals() && !is_most {
             // Few members: the lines of the frame table that they need.
             let members = Members::new(&level.copy, &level.index);
-            return Ok(Self { members, stream, stream_bytes });
+            return Ok(Self { members, gathered, stream, stream_bytes });
         }
         let frames: Vec<FrameRecord> = level.index.all_frames()?;
         if is_most {
@@ -220,7 +246,18 @@ impl<'l, R: ReadAt> Source<'l, R> {
             stream_bytes = level.copy.entry.size_bytes;
         }
         let members = Members::with_table(&level.copy, &level.index, frames);
-        Ok(Self { members, stream, stream_bytes })
+        Ok(Self { members, gathered, stream, stream_bytes })
+    }
+
+    /// Takes what was gathered.
+    fn finish(&mut self, copy: &Copy, extractor: &mut Extractor<'_>) -> Result<()> {
+        match self.gathered.take().filter(|gathered| !gathered.is_empty()) {
+            Some(gathered) => {
+                self.stream_bytes = copy.entry.size_bytes;
+                gathered.extract(copy, extractor)
+            }
+            None => Ok(()),
+        }
     }
 
     fn read_bytes(&self) -> u64 {
@@ -234,6 +271,10 @@ impl<'l, R: ReadAt> Source<'l, R> {
         link: Option<Vec<u8>>,
         extractor: &mut Extractor<'_>,
     ) -> Result<()> {
+        if let Some(gathered) = &mut self.gathered {
+            gathered.add(entry, &entry.path, link);
+            return Ok(());
+        }
         let Some(tar) = &mut self.stream else { return self.take_alone(entry, &entry.path, link, extractor) };
         loop {
             let header = tar.next()?.ok_or_else(|| misplaced(entry))?;
@@ -249,12 +290,16 @@ impl<'l, R: ReadAt> Source<'l, R> {
 
     /// Puts a member, found by its place, at `path`.
     fn take_alone(
-        &self,
+        &mut self,
         entry: &IndexEntry,
         path: &[u8],
         link: Option<Vec<u8>>,
         extractor: &mut Extractor<'_>,
     ) -> Result<()> {
+        if let Some(gathered) = &mut self.gathered {
+            gathered.add(entry, path, link);
+            return Ok(());
+        }
         let mut tar = TarReader::new(self.members.open(entry)?);
         let header = tar.next()?.ok_or_else(|| misplaced(entry))?;
         check(&header, entry)?;

@@ -17,6 +17,7 @@ use nxs_base::record::StoredDigest;
 use nxs_sys::fsx;
 
 use super::select::Copy;
+use crate::incremental::chain::id_of_entry;
 use crate::pipeline::digest::Digest;
 
 /// Largest index that is read whole.
@@ -88,20 +89,26 @@ pub fn load_index(copy: &Copy) -> Result<Option<IndexReader<Vec<u8>>>> {
     let mut digest = Digest::default();
     digest.update(&bytes);
     let digests = digest.finish();
+    let key = &index.key;
+    let index = IndexReader::open(bytes);
     if let Some(expected) = copy.entry.record().and_then(|r| r.index.as_ref())
         && (expected.stored.sha256 != digests.sha256 || expected.stored.blake3 != digests.blake3)
+        // One that was made anew, and could not become the same, says so.
+        && !index.as_ref().is_ok_and(|index| index.header().is_rebuilt)
     {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            format!("the index `{}` is not what its record says", index.key),
-        ));
+        return Err(Error::new(ErrorKind::Corrupt, format!("the index `{key}` is not what its record says")));
     }
-    belonging(copy, IndexReader::open(bytes)?).map(Some)
+    belonging(copy, index?).map(Some)
 }
 
 /// Refuses the index of another backup.
 fn belonging<R: ReadAt>(copy: &Copy, index: IndexReader<R>) -> Result<IndexReader<R>> {
-    if copy.entry.record().is_none_or(|record| record.id.0.to_be_bytes() == index.header().archive_id) {
+    let header = index.header();
+    let has_sizes = copy.entry.record().is_none_or(|record| {
+        !header.is_rebuilt
+            || (header.plain_bytes, header.stored_bytes) == (record.plain_bytes, record.compressed_bytes)
+    });
+    if has_sizes && id_of_entry(&copy.entry).is_none_or(|id| id.0.to_be_bytes() == header.archive_id) {
         return Ok(index);
     }
     let text = format!("the index beside `{}` is that of another backup", copy.entry.key);

@@ -7,6 +7,7 @@ pub mod fetch;
 pub mod guide;
 mod leased;
 mod passes;
+pub(crate) mod rebuilt;
 mod run;
 pub mod select;
 mod selection;

@@ -17,6 +17,7 @@ use nxs_sys::safe::Root;
 
 use super::extract::{self, Excluded, Extractor, Options};
 use super::fetch::{self, Members};
+use super::rebuilt;
 use super::run::{Request, Restored};
 use super::select::Copy;
 use super::selection::{Selection, ancestors, choose, topmost_dirs};
@@ -58,13 +59,17 @@ impl Passage<'_> {
         }
         if self.globs.is_everything() && !self.request.dry_run && !self.salvage {
             let index = self.of_index(fetch::load_index(self.copy))?;
-            let Some(index) = index else { return self.stream(restored) };
+            // Another program's archive is read as it comes.
+            let Some(index) = index.filter(|index| !index.header().is_foreign) else {
+                return self.stream(restored);
+            };
             let frames = self.of_index(index.all_frames())?;
             let path = target_path(&index);
             drop(index);
             return self.members(Some(frames), Some(path), restored);
         }
         match self.of_index(fetch::open_index(self.copy))? {
+            Some(index) if index.header().is_foreign && index.header().frames == 0 => self.stream(restored),
             Some(index) => self.by_index(&index, restored),
             None => self.stream(restored),
         }
@@ -73,11 +78,8 @@ impl Passage<'_> {
     /// Without the index, which is missing or damaged; the archive is compared with its record.
     pub(super) fn stream(&self, restored: &mut Restored) -> Result<()> {
         if self.copy.parents.as_ref().is_none_or(|parents| !parents.is_empty()) {
-            let text = format!(
-                "`{}` is a difference, and the indexes of its chain cannot be read",
-                self.copy.entry.key
-            );
-            return Err(Error::new(ErrorKind::Corrupt, text));
+            let levels = rebuilt::levels(self.copy, self.ctx.cancel, true)?;
+            return self.levels(&levels, restored);
         }
         if self.request.delete {
             let text = format!("--delete: the index of `{}` is missing or damaged", self.copy.entry.key);

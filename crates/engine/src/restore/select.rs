@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::layout::discrete;
-use nxs_base::ports::storage::Storage;
+use nxs_base::ports::storage::{ObjectKey, Storage};
 use nxs_base::spec::{JobKind, JobSpec, StorageKind, StorageSpec};
 
 use crate::catalog::{self, Catalog, CatalogEntry, Origin};
@@ -131,6 +131,12 @@ impl<'a> Chains<'a> {
         self.0.get(&(name.part.clone(), name.stem.clone()))
     }
 
+    /// Where version 2's state file of a backup lies.
+    pub(crate) fn state_key(&self, entry: &CatalogEntry) -> Option<ObjectKey> {
+        let chain = self.of(entry)?;
+        chain.state_key(chain.id_of(&entry.key)?)
+    }
+
     /// The rank of an incremental backup; none for all others.
     pub fn level_of(&self, entry: &CatalogEntry) -> Option<Level> {
         let chain = self.of(entry)?;
@@ -164,8 +170,13 @@ pub fn parents_of(chains: &Chains<'_>, entry: &CatalogEntry) -> Option<Vec<Catal
 pub fn newest(candidates: Vec<Candidate>, job: &JobSpec, wanted: &Wanted<'_>) -> Result<Vec<Candidate>> {
     let mut newest: Vec<Candidate> = Vec::new();
     for candidate in candidates {
+        let name =
+            |c: &Candidate| c.copies[0].entry.part_and_stem().map(|(p, s)| (p.to_owned(), s.to_owned()));
         let same = |n: &Candidate| {
-            n.source == candidate.source && n.root == candidate.root && n.target == candidate.target
+            let is_adopted = n.source.is_none() || candidate.source.is_none();
+            (n.source == candidate.source && n.root == candidate.root && n.target == candidate.target)
+                // What version 2 left of a target that has records by now.
+                || (is_adopted && name(n) == name(&candidate))
         };
         if !newest.iter().any(same) {
             newest.push(candidate);

@@ -141,8 +141,11 @@ fn drop_backup(at: &Place<'_>, entry: &CatalogEntry, reason: Reason, applied: &m
         // Whatever goes wrong from here on: it is no backup any more.
         applied.dropped.push(gone.clone());
     }
-    if let Some(index) = &entry.index {
-        delete_if_there(storage, &index.key)?;
+    match (&entry.index, &entry.origin) {
+        (Some(index), _) => drop(delete_if_there(storage, &index.key)?),
+        // It may have been made since the scan.
+        (None, Origin::Adopted) => drop(delete_if_there(storage, &index_key(&entry.key))?),
+        (None, _) => {}
     }
     for link in &entry.links {
         delete_if_there(storage, &link.key)?;

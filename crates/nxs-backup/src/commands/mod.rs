@@ -4,6 +4,7 @@ mod browse;
 pub(crate) mod find;
 pub(crate) mod generate;
 pub(crate) mod help;
+pub(crate) mod index;
 pub(crate) mod ls;
 pub(crate) mod restore;
 pub(crate) mod rotate;

@@ -268,6 +268,11 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
         self.header.clear();
         let meta = &head.meta;
         let is_link = meta.kind == EntryKind::HardLink;
+        // The archive tells it too, so that its index can be made anew.
+        let state = match head.state {
+            EntryState::Sound if self.racy_since.is_some_and(|r| meta.ctime >= r) => EntryState::Racy,
+            state => state,
+        };
         let (user, group) = self.owners.names(meta.uid, meta.gid);
         let member = Member {
             path: head.path,
@@ -279,7 +284,7 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
             acl_access: access.as_deref(),
             acl_default: default.as_deref(),
             sparse: head.extents,
-            state: head.state,
+            state,
             dumpdir: head.dumpdir,
         };
         let has_attributes = !member.xattrs.is_empty() || access.is_some() || default.is_some();
@@ -308,7 +313,7 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
         replace(&mut self.line.path, head.path);
         replace(&mut self.line.link, head.link);
         self.line.meta = head.meta;
-        self.line.state = head.state;
+        self.line.state = state;
         self.line.offset = self.offset;
         self.sink.cut_here()?;
         let header = std::mem::take(&mut self.header);
@@ -321,10 +326,6 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
         debug_assert_eq!(self.offset, begun.content_end, "content of `{}`", fsx::show(&self.line.path));
         self.write_zeros(begun.padding as u64)?;
         self.line.stored_bytes = self.offset - self.line.offset;
-        if self.line.state == EntryState::Sound && self.racy_since.is_some_and(|r| self.line.meta.ctime >= r)
-        {
-            self.line.state = EntryState::Racy;
-        }
         self.sink.entry(&self.line)
     }
 

@@ -421,6 +421,8 @@ fn the_header_tells_what_was_counted() {
         files,
         dirs,
         frames: 2,
+        is_rebuilt: false,
+        is_foreign: false,
         root: b"/var/www/site1".to_vec(),
     };
     assert_eq!(header, wanted);
