@@ -97,7 +97,7 @@ pub(crate) fn compare(copy: &Copy, index: &IndexReader<Vec<u8>>, cancel: &Cancel
     };
     // The time may be finer in the index.
     let facts = |e: &IndexEntry| (e.meta.kind, e.meta.size_bytes, e.offset, e.stored_bytes, e.meta.mtime.sec);
-    let mut told = index.entries().filter(|e| e.as_ref().map_or(true, |e| e.state != EntryState::Removed));
+    let mut told = index.entries().filter(|e| e.as_ref().map_or(true, |e| e.is_member()));
     for member in read.members.entries() {
         let member = member?;
         let entry = told.next().ok_or_else(|| differs(&member.path))??;
