@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the backup and the restore of files against stock tools, side by side in one run, and prints a table.
 #
-#   bench/run.sh [NAME...]     names: gzip zstd cold restore one-file memory big (none: all)
+#   bench/run.sh [NAME...]     names: gzip zstd cold restore one-file increment memory big (none: all)
 #
 # NXS_BENCH_DIR    where trees and archives lie; kept (default: a new directory in /var/tmp, removed at the end)
 # NXS_BENCH_PAIRS  pairs of every measurement (default 5)
@@ -17,6 +17,8 @@ install_tools() {
   command -v zstd > /dev/null || missing+=(zstd)
   command -v strace > /dev/null || missing+=(strace)
   [ -x /usr/bin/time ] || missing+=(time)
+  command -v restic > /dev/null || missing+=(restic)
+  command -v borg > /dev/null || missing+=(borgbackup)
   [ ${#missing[@]} = 0 ] && return
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"
 }
@@ -30,10 +32,10 @@ make_tree() {
 }
 
 names=("$@")
-[ ${#names[@]} = 0 ] && names=(gzip zstd cold restore one-file memory big)
+[ ${#names[@]} = 0 ] && names=(gzip zstd cold restore one-file increment memory big)
 for name in "${names[@]}"; do
   case $name in
-    gzip | zstd | cold | restore | one-file | memory | big) ;;
+    gzip | zstd | cold | restore | one-file | increment | memory | big) ;;
     *) echo "unknown benchmark: $name" >&2; exit 2 ;;
   esac
 done
