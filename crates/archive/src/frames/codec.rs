@@ -17,6 +17,19 @@ pub fn decode_frame(codec: Codec, record: &FrameRecord, stored: &[u8]) -> Result
     Ok(plain)
 }
 
+/// The level of zstd that looks for matches of six bytes in place of five. Measured on level 3, with a window as wide
+/// as the frame: 2 to 5 % less time; 0.2 % more bytes on a tree of small files, 0.8 % on `/usr/share`, which is what
+/// the whole stream in one frame comes to.
+const ZSTD_FAST_MATCHES: u8 = 3;
+
+/// The window that spans a frame, where the level's own would be narrower.
+fn window_log(codec: Codec) -> Option<u32> {
+    match codec {
+        Codec::Zstd(2..=8) => Some(codec.frame_bytes().ilog2()),
+        _ => None,
+    }
+}
+
 pub(super) enum Encoder {
     None,
     Gzip(Box<Compressor>),
@@ -37,6 +50,12 @@ impl Encoder {
                 let build = || {
                     let mut context = zstd::bulk::Compressor::new(i32::from(level))?;
                     context.set_parameter(CParameter::ChecksumFlag(true))?;
+                    if let Some(log) = window_log(codec) {
+                        context.set_parameter(CParameter::WindowLog(log))?;
+                    }
+                    if level == ZSTD_FAST_MATCHES {
+                        context.set_parameter(CParameter::MinMatch(6))?;
+                    }
                     Ok(context)
                 };
                 let context =
