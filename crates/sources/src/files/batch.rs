@@ -36,8 +36,6 @@ pub(crate) enum Work {
     Loaded { data: Range<usize>, state: EntryState },
     /// To be read while it is written.
     Stream,
-    /// A directory with its listing in GNU's form.
-    Listing { dumpdir: Vec<u8> },
     /// Gone since the parent's state: a line of the index alone.
     Removed,
     /// Not to be saved, and why.
@@ -51,10 +49,24 @@ impl Work {
     }
 }
 
+/// An archive that an item goes into.
+#[derive(Debug, Default)]
+pub(crate) struct Use {
+    /// Its place among those of one walk.
+    pub(crate) lane: usize,
+    /// Listing of the directory in GNU's form, as this archive has it.
+    pub(crate) dumpdir: Option<Vec<u8>>,
+}
+
+/// The only archive.
+static ALONE: [Use; 1] = [Use { lane: 0, dumpdir: None }];
+
 #[derive(Debug)]
 pub(crate) struct Item {
     path: Range<usize>,
     link: Range<usize>,
+    /// Empty where there is one archive and nothing to say of it.
+    uses: Range<usize>,
     pub(crate) meta: Meta,
     pub(crate) work: Work,
     pub(crate) xattrs: Xattrs,
@@ -66,6 +78,7 @@ pub(crate) struct Item {
 pub(crate) struct Batch {
     pub(crate) items: Vec<Item>,
     names: Vec<u8>,
+    uses: Vec<Use>,
     /// Keeps its length when used again, so that it need not be cleared.
     data: Vec<u8>,
     used_bytes: usize,
@@ -77,6 +90,7 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.items.clear();
         self.names.clear();
+        self.uses.clear();
         self.used_bytes = 0;
         self.expected_bytes = 0;
     }
@@ -94,7 +108,21 @@ impl Batch {
         if matches!(work, Work::Unread) && meta.size_bytes <= SMALL_FILE_BYTES {
             self.expected_bytes += meta.size_bytes;
         }
-        self.items.push(Item { path, link, meta, work, xattrs: Xattrs::new(), note });
+        self.items.push(Item { path, link, uses: 0..0, meta, work, xattrs: Xattrs::new(), note });
+    }
+
+    /// Says which archives the item pushed last goes into; without it there is but one.
+    pub(crate) fn use_in(&mut self, uses: impl IntoIterator<Item = Use>) {
+        let start = self.uses.len();
+        self.uses.extend(uses);
+        if let Some(item) = self.items.last_mut() {
+            item.uses = start..self.uses.len();
+        }
+    }
+
+    /// Where the item goes.
+    pub(crate) fn uses(&self, item: &Item) -> &[Use] {
+        if item.uses.is_empty() { &ALONE } else { &self.uses[item.uses.clone()] }
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -133,7 +161,7 @@ impl Batch {
                 }
                 Work::FurtherName if item.meta.kind == EntryKind::File => {}
                 // The first name of what is no file may be missing: then this one takes its place.
-                Work::HeaderOnly | Work::Listing { .. } | Work::FurtherName => {
+                Work::HeaderOnly | Work::FurtherName => {
                     if item.meta.kind == EntryKind::Symlink && item.link.is_empty() {
                         match opener.read_link(below) {
                             Ok(link) => add_link(&mut self.names, item, &link),

@@ -61,6 +61,22 @@ pub(crate) struct Change {
     reason: Reason,
 }
 
+impl Change {
+    /// Whether both are saved alike, but for what a directory lists.
+    pub(crate) fn reads_as(&self, other: &Self) -> bool {
+        let is_alike = match (&self.found, &other.found) {
+            (Found::Entry, Found::Entry) => true,
+            (Found::Dir { dumpdir: a }, Found::Dir { dumpdir: b }) => a.is_some() == b.is_some(),
+            _ => false,
+        };
+        is_alike && self.path == other.path
+    }
+
+    pub(crate) fn take_dumpdir(&mut self) -> Option<Vec<u8>> {
+        if let Found::Dir { dumpdir } = &mut self.found { dumpdir.take() } else { None }
+    }
+}
+
 /// The difference, in path order.
 #[derive(Debug, Default)]
 pub(crate) struct Difference {

@@ -1,4 +1,5 @@
-//! Writes entries as members of the archive and lines of the index, in the order in which they come.
+//! Writes entries as members of archives and lines of their indexes, in the order in which they come: one archive, or
+//! several that one walk makes, where each entry goes into those that want it and is read once.
 //!
 //! Streams big and sparse files itself; small ones come loaded (`super::batch`). Decides what an error means for the
 //! backup: a note, a gap filled with zeros, or (sink and cancellation only) the end. The bytes of headers are
@@ -8,12 +9,12 @@ use std::collections::HashMap;
 
 use nxs_archive::tar::{self, Extent, Member, acl};
 use nxs_base::entry::{EntryKind, EntryState, FileTime, IndexEntry, Meta};
-use nxs_base::ports::source::{Cancel, DumpReport, NoteKind, Sink};
+use nxs_base::ports::source::{Artefact, Cancel, DumpReport, NoteKind, Sink};
 use nxs_base::{Error, Result};
 use nxs_sys::fsx;
 use nxs_sys::users::Users;
 
-use super::batch::{self, Batch, Item, Work};
+use super::batch::{self, Batch, Item, Use, Work};
 use super::open::{ACL_ACCESS, ACL_DEFAULT, OpenFiles, ReadFile, Xattrs};
 
 /// Bytes of one read of a streamed file.
@@ -27,22 +28,31 @@ const MAX_BAD_SPOTS: u32 = 256;
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// Writes one archive.
+/// Writes the archives of one walk.
 pub(crate) struct Emitter<'a, O> {
-    sink: &'a mut dyn Sink,
+    lanes: Vec<Lane<'a>>,
     opener: &'a O,
     cancel: &'a Cancel,
     owners: Owners<'a>,
     root_bytes: usize,
-    /// Bytes of the archive so far.
-    offset: u64,
     header: Vec<u8>,
     block: Vec<u8>,
     line: IndexEntry,
-    /// First names of what has several, by device and inode.
-    first_names: HashMap<(u64, u64), Vec<u8>>,
     /// What changed since then may change again without a trace: the next increment saves it anew.
     racy_since: Option<FileTime>,
+}
+
+/// One archive. An error of its sink ends it and leaves the others alone.
+struct Lane<'a> {
+    sink: &'a mut dyn Sink,
+    failed: Option<Error>,
+    /// Bytes so far.
+    offset: u64,
+    /// Where the member under way begins, and where its content ends.
+    start: u64,
+    content_end: u64,
+    /// First names of what has several, by device and inode.
+    first_names: HashMap<(u64, u64), Vec<u8>>,
     report: DumpReport,
 }
 
@@ -54,31 +64,27 @@ struct Head<'a> {
     xattrs: &'a mut Xattrs,
     extents: Option<&'a [Extent]>,
     state: EntryState,
-    dumpdir: Option<&'a [u8]>,
 }
 
 impl<'a, O: OpenFiles> Emitter<'a, O> {
-    /// `root_bytes` is the length of the root's member path.
+    /// Begins an archive in each sink. `root_bytes` is the length of the root's member path.
     pub(crate) fn new(
-        sink: &'a mut dyn Sink,
+        sinks: Vec<&'a mut dyn Sink>,
         opener: &'a O,
         cancel: &'a Cancel,
         users: &'a Users,
         root_bytes: usize,
     ) -> Self {
         Self {
-            sink,
+            lanes: sinks.into_iter().map(Lane::begin).collect(),
             opener,
             cancel,
             owners: Owners { users, user_names: HashMap::new(), group_names: HashMap::new() },
             root_bytes,
-            offset: 0,
             header: Vec::with_capacity(4096),
             block: Vec::new(),
             line: IndexEntry::default(),
-            first_names: HashMap::new(),
             racy_since: None,
-            report: DumpReport::default(),
         }
     }
 
@@ -88,103 +94,118 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
         Self { racy_since: moment, ..self }
     }
 
-    /// Writes all entries of a batch.
+    /// Writes all entries of a batch. Fails when cancelled, and when no archive is left.
     pub(crate) fn batch(&mut self, batch: &mut Batch) -> Result<()> {
         let mut items = std::mem::take(&mut batch.items);
         for item in &mut items {
-            self.cancel.check()?;
+            self.check()?;
             self.item(batch, item)?;
         }
         batch.items = items;
         Ok(())
     }
 
-    /// Ends the archive and gives the report.
-    pub(crate) fn finish(self) -> Result<DumpReport> {
-        self.sink.write(&tar::TRAILER)?;
-        Ok(self.report)
+    /// Ends the archives and gives their reports.
+    pub(crate) fn finish(self) -> Vec<Result<DumpReport>> {
+        self.lanes.into_iter().map(Lane::finish).collect()
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.cancel.check()?;
+        if self.lanes.iter().any(|lane| lane.failed.is_none()) {
+            return Ok(());
+        }
+        self.lanes.iter_mut().find_map(|lane| lane.failed.take()).map_or(Ok(()), Err)
     }
 
     fn item(&mut self, batch: &Batch, item: &mut Item) -> Result<()> {
-        let (path, link) = (batch.path(item), batch.link(item));
+        let (path, link, uses) = (batch.path(item), batch.link(item), batch.uses(item));
         if let Some((kind, reason)) = item.note.take() {
-            self.note(kind, path, &reason);
+            self.note(uses, kind, path, &reason);
         }
         match &item.work {
             Work::Lost { kind, reason } => {
-                self.note(*kind, path, reason);
-                self.missing(path, *kind)
+                self.note(uses, *kind, path, reason);
+                self.missing(uses, path, *kind);
             }
             Work::Loaded { data, state } => {
                 match state {
                     EntryState::Sound | EntryState::Removed | EntryState::Missing => {}
-                    EntryState::Racy => self.note(NoteKind::Racy, path, "changed while it was read"),
-                    EntryState::Gap => self.note(NoteKind::Gap, path, "became shorter while it was read"),
+                    EntryState::Racy => self.note(uses, NoteKind::Racy, path, "changed while it was read"),
+                    EntryState::Gap => {
+                        self.note(uses, NoteKind::Gap, path, "became shorter while it was read");
+                    }
                 }
-                let meta = item.meta;
-                let head = Head {
-                    path,
-                    link,
-                    meta,
-                    xattrs: &mut item.xattrs,
-                    extents: None,
-                    state: *state,
-                    dumpdir: None,
-                };
-                self.loaded(head, batch.data(data))
+                let (meta, xattrs, state) = (item.meta, &mut item.xattrs, *state);
+                let head = Head { path, link, meta, xattrs, extents: None, state };
+                self.loaded(uses, head, batch.data(data));
             }
-            Work::HeaderOnly => self.without_content(path, link, item),
-            Work::Listing { .. } => self.listing(path, item),
-            Work::Removed => self.no_member(path, EntryState::Removed),
-            Work::FurtherName => match self.first_names.remove_entry(&(item.meta.dev, item.meta.ino)) {
-                Some((id, first)) => {
-                    let result = self.further_name(path, &first, item);
-                    self.first_names.insert(id, first);
-                    result
-                }
-                None if item.meta.kind == EntryKind::File => self.stream(path, item),
-                None => self.without_content(path, link, item),
-            },
-            Work::Unread | Work::Stream => self.stream(path, item),
+            Work::HeaderOnly => self.without_content(uses, path, link, item),
+            Work::Removed => self.no_member(uses, path, EntryState::Removed),
+            Work::FurtherName => return self.further_name(uses, path, link, item),
+            Work::Unread | Work::Stream => return self.stream(uses, path, item),
         }
+        Ok(())
     }
 
-    fn without_content(&mut self, path: &[u8], link: &[u8], item: &mut Item) -> Result<()> {
+    fn without_content(&mut self, uses: &[Use], path: &[u8], link: &[u8], item: &mut Item) {
         let (meta, xattrs, state) = (item.meta, &mut item.xattrs, EntryState::Sound);
-        self.loaded(Head { path, link, meta, xattrs, extents: None, state, dumpdir: None }, &[])
+        self.loaded(uses, Head { path, link, meta, xattrs, extents: None, state }, &[]);
     }
 
-    fn listing(&mut self, path: &[u8], item: &mut Item) -> Result<()> {
-        let Work::Listing { dumpdir } = &item.work else { return Ok(()) };
-        let (meta, xattrs, state) = (item.meta, &mut item.xattrs, EntryState::Sound);
-        self.loaded(Head { path, link: &[], meta, xattrs, extents: None, state, dumpdir: Some(dumpdir) }, &[])
-    }
-
-    fn further_name(&mut self, path: &[u8], first: &[u8], item: &mut Item) -> Result<()> {
-        let meta = Meta { kind: EntryKind::HardLink, size_bytes: 0, ..item.meta };
-        let (xattrs, state) = (&mut item.xattrs, EntryState::Sound);
-        self.loaded(Head { path, link: first, meta, xattrs, extents: None, state, dumpdir: None }, &[])
+    /// A link to the first name, in archives that have it; the entry itself in the others.
+    fn further_name(&mut self, uses: &[Use], path: &[u8], link: &[u8], item: &mut Item) -> Result<()> {
+        let id = (item.meta.dev, item.meta.ino);
+        let mut without = Vec::new();
+        for of_lane in uses {
+            let lane = of_lane.lane;
+            let Some(first) = self.lanes[lane].first_names.remove(&id) else {
+                without.push(Use { lane, dumpdir: None });
+                continue;
+            };
+            let meta = Meta { kind: EntryKind::HardLink, size_bytes: 0, ..item.meta };
+            let (xattrs, state) = (&mut item.xattrs, EntryState::Sound);
+            let head = Head { path, link: &first, meta, xattrs, extents: None, state };
+            self.loaded(std::slice::from_ref(of_lane), head, &[]);
+            self.lanes[lane].first_names.insert(id, first);
+        }
+        match item.meta.kind {
+            _ if without.is_empty() => {}
+            EntryKind::File => return self.stream(&without, path, item),
+            _ => self.without_content(&without, path, link, item),
+        }
+        Ok(())
     }
 
     /// Writes a member whose content is at hand.
-    fn loaded(&mut self, head: Head<'_>, data: &[u8]) -> Result<()> {
-        let Some(start) = self.begin(head)? else { return Ok(()) };
-        if !data.is_empty() {
-            self.write(data)?;
+    fn loaded(&mut self, uses: &[Use], head: Head<'_>, data: &[u8]) {
+        if self.begin(uses, head) {
+            if !data.is_empty() {
+                self.write(uses, data);
+            }
+            self.end(uses);
         }
-        self.end(start)
     }
 
     /// Reads a file while it is written.
-    fn stream(&mut self, path: &[u8], item: &mut Item) -> Result<()> {
+    fn stream(&mut self, uses: &[Use], path: &[u8], item: &mut Item) -> Result<()> {
         let file = match self.opener.open(batch::below_root(path, self.root_bytes)) {
             Ok(file) => file,
-            Err(error) => return self.lost(path, batch::lost("cannot open", &error)),
+            Err(error) => {
+                self.lost(uses, path, batch::lost("cannot open", &error));
+                return Ok(());
+            }
         };
         let before = match file.stat() {
             Ok(stat) if stat.is_regular => stat,
-            Ok(_) => return self.lost(path, batch::replaced()),
-            Err(error) => return self.lost(path, batch::lost("cannot stat", &error)),
+            Ok(_) => {
+                self.lost(uses, path, batch::replaced());
+                return Ok(());
+            }
+            Err(error) => {
+                self.lost(uses, path, batch::lost("cannot stat", &error));
+                return Ok(());
+            }
         };
         let size_bytes = before.meta.size_bytes;
         file.advise_sequential();
@@ -192,7 +213,7 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
             Ok(xattrs) => item.xattrs = xattrs,
             Err(error) => {
                 let (kind, reason) = batch::no_attributes(&error);
-                self.note(kind, path, &reason);
+                self.note(uses, kind, path, &reason);
             }
         }
         let extents = if before.may_have_holes { find_extents(&file, size_bytes) } else { None };
@@ -204,32 +225,40 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
             xattrs: &mut item.xattrs,
             extents: extents.as_deref(),
             state: EntryState::Sound,
-            dumpdir: None,
         };
-        let Some(start) = self.begin(head)? else { return Ok(()) };
+        if !self.begin(uses, head) {
+            return Ok(());
+        }
         let mut damage = None;
         for extent in extents.as_deref().unwrap_or(&whole) {
-            self.copy(&file, *extent, &mut damage)?;
+            self.copy(uses, &file, *extent, &mut damage)?;
         }
         let is_unchanged = file.stat().is_ok_and(|after| batch::is_unchanged(&before.meta, &after.meta));
         if let Some(reason) = damage {
             self.line.state = EntryState::Gap;
-            self.note(NoteKind::Gap, path, &reason);
+            self.note(uses, NoteKind::Gap, path, &reason);
         } else if !is_unchanged {
             self.line.state = EntryState::Racy;
-            self.note(NoteKind::Racy, path, "changed while it was read");
+            self.note(uses, NoteKind::Racy, path, "changed while it was read");
         }
-        self.end(start)
+        self.end(uses);
+        Ok(())
     }
 
     /// Copies one stretch of a file; what cannot be read is zeros, and `damage` says why.
-    fn copy(&mut self, file: &impl ReadFile, extent: Extent, damage: &mut Option<String>) -> Result<()> {
+    fn copy(
+        &mut self,
+        uses: &[Use],
+        file: &impl ReadFile,
+        extent: Extent,
+        damage: &mut Option<String>,
+    ) -> Result<()> {
         let mut block = std::mem::take(&mut self.block);
         block.resize(BLOCK_BYTES, 0);
         let (mut at, end) = (extent.offset, extent.offset + extent.len);
         let mut bad_spots = 0;
         while at < end {
-            self.cancel.check()?;
+            self.check()?;
             let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(BLOCK_BYTES);
             let length = if bad_spots > 0 { length.min(SKIP_BYTES) } else { length };
             match file.read_at(&mut block[..length], at) {
@@ -237,11 +266,11 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
                     damage.get_or_insert_with(|| {
                         format!("became shorter while it was read, by {} bytes", end - at)
                     });
-                    self.write_zeros(end - at)?;
+                    self.write_zeros(uses, end - at)?;
                     at = end;
                 }
                 Ok(n) => {
-                    self.write(&block[..n])?;
+                    self.write(uses, &block[..n]);
                     at += n as u64;
                 }
                 Err(error) if bad_spots == 0 && length > SKIP_BYTES => {
@@ -253,7 +282,7 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
                     bad_spots += 1;
                     damage.get_or_insert_with(|| format!("cannot read at byte {at}: {error}"));
                     let skipped = if bad_spots > MAX_BAD_SPOTS { end - at } else { length as u64 };
-                    self.write_zeros(skipped)?;
+                    self.write_zeros(uses, skipped)?;
                     at += skipped;
                 }
             }
@@ -262,10 +291,9 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
         Ok(())
     }
 
-    /// Writes the header and prepares the line of the index. None if the entry cannot be put into a tar at all.
-    fn begin(&mut self, head: Head<'_>) -> Result<Option<Begun>> {
+    /// Writes the header and prepares the line of the index. False if the entry cannot be put into a tar at all.
+    fn begin(&mut self, uses: &[Use], head: Head<'_>) -> bool {
         let (access, default) = take_acls(head.xattrs);
-        self.header.clear();
         let meta = &head.meta;
         let is_link = meta.kind == EntryKind::HardLink;
         // The archive tells it too, so that its index can be made anew.
@@ -273,95 +301,155 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
             EntryState::Sound if self.racy_since.is_some_and(|r| meta.ctime >= r) => EntryState::Racy,
             state => state,
         };
-        let (user, group) = self.owners.names(meta.uid, meta.gid);
-        let member = Member {
-            path: head.path,
-            meta,
-            link: head.link,
-            uname: user,
-            gname: group,
-            xattrs: if is_link { &[] } else { head.xattrs },
-            acl_access: access.as_deref(),
-            acl_default: default.as_deref(),
-            sparse: head.extents,
-            state,
-            dumpdir: head.dumpdir,
-        };
-        let has_attributes = !member.xattrs.is_empty() || access.is_some() || default.is_some();
-        let plan = match tar::header(&mut self.header, &member) {
-            Ok(plan) => plan,
-            Err(error) => {
-                // Attributes that no archive can hold must not cost the content.
-                let bare = Member { xattrs: &[], acl_access: None, acl_default: None, ..member };
-                let second = has_attributes.then(|| tar::header(&mut self.header, &bare).ok()).flatten();
-                let what = if second.is_some() { "saved without its attributes: " } else { "" };
-                self.note(NoteKind::Unreadable, head.path, &format!("{what}{}", error.chain()));
-                let Some(plan) = second else {
-                    self.no_member(head.path, EntryState::Missing)?;
-                    return Ok(None);
-                };
-                plan
-            }
-        };
-        match meta.kind {
-            EntryKind::Dir => self.report.dirs += 1,
-            _ => self.report.files += 1,
-        }
-        if !matches!(meta.kind, EntryKind::Dir | EntryKind::HardLink) && meta.nlink > 1 {
-            self.first_names.entry((meta.dev, meta.ino)).or_insert_with(|| head.path.to_vec());
-        }
         replace(&mut self.line.path, head.path);
         replace(&mut self.line.link, head.link);
         self.line.meta = head.meta;
         self.line.state = state;
-        self.line.offset = self.offset;
-        self.sink.cut_here()?;
-        let header = std::mem::take(&mut self.header);
-        self.write(&header)?;
-        self.header = header;
-        Ok(Some(Begun { content_end: self.offset + plan.data_bytes, padding: plan.padding }))
-    }
-
-    fn end(&mut self, begun: Begun) -> Result<()> {
-        debug_assert_eq!(self.offset, begun.content_end, "content of `{}`", fsx::show(&self.line.path));
-        self.write_zeros(begun.padding as u64)?;
-        self.line.stored_bytes = self.offset - self.line.offset;
-        self.sink.entry(&self.line)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.offset += bytes.len() as u64;
-        self.sink.write(bytes)
-    }
-
-    fn write_zeros(&mut self, mut count: u64) -> Result<()> {
-        while count > 0 {
-            if count > ZEROS.len() as u64 {
-                self.cancel.check()?;
+        let (user, group) = self.owners.names(meta.uid, meta.gid);
+        let mut made = None;
+        for of_lane in uses {
+            let (content_bytes, note) = match &made {
+                // The same in all archives, but for listings.
+                Some(made) if of_lane.dumpdir.is_none() => made,
+                _ => made.insert(make_header(
+                    &mut self.header,
+                    Member {
+                        path: head.path,
+                        meta,
+                        link: head.link,
+                        uname: user,
+                        gname: group,
+                        xattrs: if is_link { &[] } else { head.xattrs },
+                        acl_access: access.as_deref(),
+                        acl_default: default.as_deref(),
+                        sparse: head.extents,
+                        state,
+                        dumpdir: of_lane.dumpdir.as_deref(),
+                    },
+                )),
+            };
+            let lane = &mut self.lanes[of_lane.lane];
+            if let Some(note) = note {
+                lane.note(NoteKind::Unreadable, head.path, note);
             }
+            match content_bytes {
+                Some(content_bytes) => lane.begin_member(&self.header, *content_bytes, &self.line),
+                None => lane.no_member(head.path, EntryState::Missing),
+            }
+        }
+        made.is_some_and(|(content_bytes, _)| content_bytes.is_some())
+    }
+
+    fn end(&mut self, uses: &[Use]) {
+        for of_lane in uses {
+            self.lanes[of_lane.lane].end_member(&mut self.line);
+        }
+    }
+
+    fn write(&mut self, uses: &[Use], bytes: &[u8]) {
+        for of_lane in uses {
+            self.lanes[of_lane.lane].write(bytes);
+        }
+    }
+
+    fn write_zeros(&mut self, uses: &[Use], mut count: u64) -> Result<()> {
+        while count > 0 {
+            self.check()?;
             let n = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
-            self.write(&ZEROS[..n])?;
+            self.write(uses, &ZEROS[..n]);
             count -= n as u64;
         }
         Ok(())
     }
 
-    fn lost(&mut self, path: &[u8], work: Work) -> Result<()> {
-        let Work::Lost { kind, reason } = work else { return Ok(()) };
-        self.note(kind, path, &reason);
-        self.missing(path, kind)
+    fn lost(&mut self, uses: &[Use], path: &[u8], work: Work) {
+        if let Work::Lost { kind, reason } = work {
+            self.note(uses, kind, path, &reason);
+            self.missing(uses, path, kind);
+        }
     }
 
     /// The names of what could not be read stand in the index.
-    fn missing(&mut self, path: &[u8], kind: NoteKind) -> Result<()> {
-        if kind != NoteKind::Unreadable || path.is_empty() {
-            return Ok(());
+    fn missing(&mut self, uses: &[Use], path: &[u8], kind: NoteKind) {
+        if kind == NoteKind::Unreadable && !path.is_empty() {
+            self.no_member(uses, path, EntryState::Missing);
         }
-        self.no_member(path, EntryState::Missing)
     }
 
-    fn no_member(&mut self, path: &[u8], state: EntryState) -> Result<()> {
-        self.sink.entry(&IndexEntry { path: path.to_vec(), state, ..IndexEntry::default() })
+    fn no_member(&mut self, uses: &[Use], path: &[u8], state: EntryState) {
+        for of_lane in uses {
+            self.lanes[of_lane.lane].no_member(path, state);
+        }
+    }
+
+    fn note(&mut self, uses: &[Use], kind: NoteKind, path: &[u8], reason: &str) {
+        for of_lane in uses {
+            self.lanes[of_lane.lane].note(kind, path, reason);
+        }
+    }
+}
+
+impl<'a> Lane<'a> {
+    fn begin(sink: &'a mut dyn Sink) -> Self {
+        let failed = sink.begin(Artefact { has_index: true, expected_bytes: None }).err();
+        Self {
+            sink,
+            failed,
+            offset: 0,
+            start: 0,
+            content_end: 0,
+            first_names: HashMap::new(),
+            report: DumpReport::default(),
+        }
+    }
+
+    fn finish(mut self) -> Result<DumpReport> {
+        self.write(&tar::TRAILER);
+        self.failed.map_or(Ok(self.report), Err)
+    }
+
+    /// Does something with the sink, if it did not fail yet.
+    fn with_sink(&mut self, act: impl FnOnce(&mut dyn Sink) -> Result<()>) {
+        if self.failed.is_none() {
+            self.failed = act(self.sink).err();
+        }
+    }
+
+    fn begin_member(&mut self, header: &[u8], content_bytes: u64, line: &IndexEntry) {
+        let meta = &line.meta;
+        match meta.kind {
+            EntryKind::Dir => self.report.dirs += 1,
+            _ => self.report.files += 1,
+        }
+        if !matches!(meta.kind, EntryKind::Dir | EntryKind::HardLink) && meta.nlink > 1 {
+            self.first_names.entry((meta.dev, meta.ino)).or_insert_with(|| line.path.clone());
+        }
+        self.start = self.offset;
+        self.with_sink(|sink| sink.cut_here());
+        self.write(header);
+        self.content_end = self.offset + content_bytes;
+    }
+
+    /// Pads the content and tells the index of the member.
+    fn end_member(&mut self, line: &mut IndexEntry) {
+        debug_assert_eq!(self.offset, self.content_end, "content of `{}`", fsx::show(&line.path));
+        let padding = self.offset.next_multiple_of(tar::BLOCK as u64) - self.offset;
+        if padding > 0 {
+            self.write(&ZEROS[..usize::try_from(padding).unwrap_or_default()]);
+        }
+        line.offset = self.start;
+        line.stored_bytes = self.offset - self.start;
+        self.with_sink(|sink| sink.entry(line));
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.offset += bytes.len() as u64;
+        self.with_sink(|sink| sink.write(bytes));
+    }
+
+    fn no_member(&mut self, path: &[u8], state: EntryState) {
+        let line = IndexEntry { path: path.to_vec(), state, ..IndexEntry::default() };
+        self.with_sink(|sink| sink.entry(&line));
     }
 
     fn note(&mut self, kind: NoteKind, path: &[u8], reason: &str) {
@@ -369,10 +457,22 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
     }
 }
 
-/// Where the content of the member under way ends, and what pads it.
-struct Begun {
-    content_end: u64,
-    padding: usize,
+/// Makes the header of a member: without its attributes, if no archive can hold them; they must not cost the content.
+/// Returns the bytes of its content, none if there can be no header at all, and what is to be said of it.
+fn make_header(header: &mut Vec<u8>, member: Member<'_>) -> (Option<u64>, Option<String>) {
+    let has_attributes =
+        !member.xattrs.is_empty() || member.acl_access.is_some() || member.acl_default.is_some();
+    header.clear();
+    match tar::header(header, &member) {
+        Ok(plan) => (Some(plan.data_bytes), None),
+        Err(error) => {
+            header.clear();
+            let bare = Member { xattrs: &[], acl_access: None, acl_default: None, ..member };
+            let second = has_attributes.then(|| tar::header(header, &bare).ok()).flatten();
+            let what = if second.is_some() { "saved without its attributes: " } else { "" };
+            (second.map(|plan| plan.data_bytes), Some(format!("{what}{}", error.chain())))
+        }
+    }
 }
 
 fn replace(place: &mut Vec<u8>, bytes: &[u8]) {

@@ -6,14 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nxs_base::Result;
 use nxs_base::entry::{EntryKind, FileTime};
-use nxs_base::ports::source::{Baseline, Cancel, DumpReport, Lane, NoteKind, Target};
+use nxs_base::ports::source::{Baseline, Cancel, DumpReport, Lane, NoteKind, Sink, Target};
 use nxs_sys::fsx;
 
 use super::difference::{Differ, Difference, Seeing, Seen};
 use super::open::Root;
-use super::{
-    Archive, FilesSource, READER_THREADS, dangling_link, emit, is_dir, member_path, queue, root_text, walk,
-};
+use super::{Archive, FilesSource, dangling_link, emit, is_dir, member_path, root_text, walk};
 
 /// A change within so many seconds before it is looked at may be followed by one that leaves no trace.
 const RACY_SECS: i64 = 2;
@@ -71,24 +69,16 @@ impl FilesSource {
                 }
             }
         }
-        let mut reports = Vec::new();
-        for (lane, differ) in lanes.iter_mut().zip(differs) {
-            let report = differ.finish().and_then(|difference| {
-                let mut archive = Archive {
-                    users: &self.users,
-                    sink: &mut *lane.sink,
-                    cancel,
-                    member: &member,
-                    racy_since,
-                };
-                match &root {
-                    Ok(root) => archive.changes(root, difference),
-                    Err(_) => archive.changes(&super::NoFiles, difference),
-                }
-            });
-            reports.push(report);
+        let found = differs.into_iter().map(Differ::finish).collect();
+        let mut sinks: Vec<&mut dyn Sink> = Vec::new();
+        for lane in lanes {
+            sinks.push(&mut *lane.sink);
         }
-        Ok(reports)
+        let archive = Archive { users: &self.users, sinks, cancel, member: &member, racy_since };
+        match &root {
+            Ok(root) => archive.changes(root, found),
+            Err(_) => archive.changes(&super::NoFiles, found),
+        }
     }
 
     /// By the clock of the machine, which is that of its file systems; never one that was injected.
@@ -109,33 +99,57 @@ fn add_single(differs: &mut [Differ<'_>], member: &[u8], meta: nxs_base::entry::
     Ok(())
 }
 
-impl Archive<'_> {
-    /// Writes an archive of the changes.
-    fn changes<O: super::OpenFiles>(&mut self, opener: &O, difference: Difference) -> Result<DumpReport> {
-        let root_bytes = self.member.len();
-        let root = format!("/{}", fsx::show(self.member));
-        let Difference { changes, seen, metadata_only, ignored_inodes } = difference;
-        let mut emitter = self.begin(opener)?;
-        queue::run(
-            READER_THREADS,
-            |feed| {
-                walk::feed_changes(changes, feed);
-                Ok(())
-            },
-            |batch: &mut super::Batch| batch.load(opener, root_bytes),
-            |batch| emitter.batch(batch),
-        )?;
-        let mut report = emitter.finish()?;
-        if ignored_inodes {
-            let reason = "nearly all inodes differ from the parent's (copied, or mounted anew): not compared";
-            report.note(NoteKind::LeftOut, root.clone(), reason);
+/// What there is to say of a difference beside its archive.
+struct Remarks {
+    seen: u64,
+    metadata_only: u64,
+    ignored_inodes: bool,
+}
+
+impl<'a> Archive<'a> {
+    /// Writes an archive of each difference, reading once what is in several of them. One answer for each.
+    pub(super) fn changes<O: super::OpenFiles>(
+        mut self,
+        opener: &'a O,
+        found: Vec<Result<Difference>>,
+    ) -> Result<Vec<Result<DumpReport>>> {
+        let (mut lanes, mut sinks, mut remarks) = (Vec::new(), Vec::new(), Vec::new());
+        for (difference, sink) in found.into_iter().zip(std::mem::take(&mut self.sinks)) {
+            remarks.push(difference.map(|difference| {
+                let Difference { changes, seen, metadata_only, ignored_inodes } = difference;
+                lanes.push(changes);
+                sinks.push(sink);
+                Remarks { seen, metadata_only, ignored_inodes }
+            }));
         }
-        if metadata_only * 2 > seen && metadata_only > 0 {
+        let root = format!("/{}", fsx::show(self.member));
+        let reports = Self { sinks, ..self }.trees(opener, |feed| {
+            walk::feed_changes(lanes, feed);
+            Ok(())
+        })?;
+        let mut reports = reports.into_iter();
+        let with_remarks = remarks.into_iter().map(|remarks| {
+            let (remarks, report) = (remarks?, reports.next());
+            let mut report = report.unwrap_or_else(|| Ok(DumpReport::default()))?;
+            remarks.add_to(&mut report, &root);
+            Ok(report)
+        });
+        Ok(with_remarks.collect())
+    }
+}
+
+impl Remarks {
+    fn add_to(&self, report: &mut DumpReport, root: &str) {
+        let Self { seen, metadata_only, ignored_inodes } = self;
+        if *ignored_inodes {
+            let reason = "nearly all inodes differ from the parent's (copied, or mounted anew): not compared";
+            report.note(NoteKind::LeftOut, root, reason);
+        }
+        if metadata_only * 2 > *seen && *metadata_only > 0 {
             let reason = format!(
                 "{metadata_only} of {seen} entries are saved whole for a change of owner, mode or links"
             );
             report.note(NoteKind::Racy, root, reason);
         }
-        Ok(report)
     }
 }

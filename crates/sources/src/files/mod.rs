@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nxs_base::entry::{EntryKind, FileTime, Meta};
 use nxs_base::naming;
-use nxs_base::ports::source::{Artefact, Cancel, DumpReport, Lane, NoteKind, Sink, Source, Target};
+use nxs_base::ports::source::{Cancel, DumpReport, Lane, NoteKind, Sink, Source, Target};
 use nxs_base::spec::FilesSource as FilesSpec;
 use nxs_base::{Error, ErrorKind, Result};
 use nxs_sys::fsx;
@@ -142,8 +142,8 @@ impl Source for FilesSource {
         Ok(report)
     }
 
-    /// As [`Self::dump`], against the state of each lane. Two archives with different parents come from one walk;
-    /// what both of them save is read for each.
+    /// As [`Self::dump`], against the state of each lane. Archives with different parents come from one walk, and
+    /// what several of them save is read once.
     fn dump_since(
         &self,
         target: &Target,
@@ -177,13 +177,14 @@ impl FilesSource {
             Ok(root) => root,
             Err(error) => {
                 let (meta, link) = dangling_link(&path).ok_or_else(|| emit::cannot_open(&path, error))?;
-                let mut archive = Archive { users: &self.users, sink, cancel, member: &member, racy_since };
+                let archive =
+                    Archive { users: &self.users, sinks: vec![sink], cancel, member: &member, racy_since };
                 return archive.single(&NoFiles, meta, &link);
             }
         };
         root.probe().map_err(|e| emit::cannot_open(&path, e))?;
         let (meta, is_socket) = root.stat().map_err(|e| emit::cannot_open(&path, e))?;
-        let mut archive = Archive { users: &self.users, sink, cancel, member: &member, racy_since };
+        let archive = Archive { users: &self.users, sinks: vec![sink], cancel, member: &member, racy_since };
         match meta.kind {
             _ if is_socket => archive.socket(&root),
             EntryKind::Dir => {
@@ -208,10 +209,10 @@ pub fn excluder(spec: &FilesSpec) -> Result<impl Fn(&[u8], &[u8], bool) -> bool 
     Ok(move |root: &[u8], path: &[u8], is_dir: bool| excludes.is_excluded(root, path, is_dir))
 }
 
-/// An archive about to be written.
+/// Archives of one walk, about to be written.
 struct Archive<'a> {
     users: &'a Users,
-    sink: &'a mut dyn Sink,
+    sinks: Vec<&'a mut dyn Sink>,
     cancel: &'a Cancel,
     /// Member path of the root.
     member: &'a [u8],
@@ -219,50 +220,64 @@ struct Archive<'a> {
     racy_since: Option<FileTime>,
 }
 
-impl Archive<'_> {
-    fn begin<'e, O: OpenFiles>(&'e mut self, opener: &'e O) -> Result<Emitter<'e, O>> {
-        self.sink.begin(Artefact { has_index: true, expected_bytes: None })?;
-        let emitter = Emitter::new(self.sink, opener, self.cancel, self.users, self.member.len());
-        Ok(emitter.racy_since(self.racy_since))
+impl<'a> Archive<'a> {
+    fn begin<O: OpenFiles>(self, opener: &'a O) -> Emitter<'a, O> {
+        let emitter = Emitter::new(self.sinks, opener, self.cancel, self.users, self.member.len());
+        emitter.racy_since(self.racy_since)
     }
 
-    /// Writes all that `feed` pushes, in its order.
-    fn tree<O: OpenFiles>(
-        &mut self,
-        opener: &O,
+    /// Writes all that `feed` pushes, in its order. One report for each archive.
+    fn trees<O: OpenFiles>(
+        self,
+        opener: &'a O,
         feed: impl FnOnce(Feed<Batch>) -> Result<()> + Send,
-    ) -> Result<DumpReport> {
+    ) -> Result<Vec<Result<DumpReport>>> {
         let root_bytes = self.member.len();
-        let mut emitter = self.begin(opener)?;
+        let mut emitter = self.begin(opener);
         queue::run(
             READER_THREADS,
             feed,
             |batch: &mut Batch| batch.load(opener, root_bytes),
             |batch| emitter.batch(batch),
         )?;
-        emitter.finish()
+        Ok(emitter.finish())
+    }
+
+    /// The same, for a single one.
+    fn tree<O: OpenFiles>(
+        self,
+        opener: &'a O,
+        feed: impl FnOnce(Feed<Batch>) -> Result<()> + Send,
+    ) -> Result<DumpReport> {
+        sole(self.trees(opener, feed)?)
     }
 
     /// Writes a root that is no directory.
-    fn single(&mut self, opener: &impl OpenFiles, meta: Meta, link: &[u8]) -> Result<DumpReport> {
+    fn single(self, opener: &'a impl OpenFiles, meta: Meta, link: &[u8]) -> Result<DumpReport> {
         let member = self.member;
         let mut batch = Batch::default();
         batch.push(member, link, meta, Work::of(meta.kind), None);
         batch.load(opener, member.len());
-        let mut emitter = self.begin(opener)?;
+        let mut emitter = self.begin(opener);
         emitter.batch(&mut batch)?;
-        emitter.finish()
+        sole(emitter.finish())
     }
 
-    fn socket(&mut self, opener: &impl OpenFiles) -> Result<DumpReport> {
+    fn socket(self, opener: &'a impl OpenFiles) -> Result<DumpReport> {
         let member = self.member;
         let mut batch = Batch::default();
         let work = Work::Lost { kind: NoteKind::Socket, reason: "is a socket".to_owned() };
         batch.push(member, &[], Meta::default(), work, None);
-        let mut emitter = self.begin(opener)?;
+        let mut emitter = self.begin(opener);
         emitter.batch(&mut batch)?;
-        emitter.finish()
+        sole(emitter.finish())
     }
+}
+
+/// The report of the only archive.
+fn sole(reports: Vec<Result<DumpReport>>) -> Result<DumpReport> {
+    let none = || Err(Error::new(ErrorKind::Other, "no archive was written"));
+    reports.into_iter().next().unwrap_or_else(none)
 }
 
 /// Stands in for the files of a target that has none.

@@ -1,17 +1,18 @@
 //! From the walk of the file system to batches of entries: applies the excludes and finds further names of files.
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use nxs_base::entry::{EntryKind, Meta};
+use nxs_base::entry::{EntryKind, Meta, path_order};
 use nxs_base::ports::source::{Cancel, NoteKind};
 use nxs_base::spec::FilesSource as FilesSpec;
 use nxs_base::{Error, ErrorKind, Result};
 use nxs_sys::fsx::{self, as_path};
 use nxs_sys::walk::{Filter, Options, SOCKET, WalkItem, Walker};
 
-use super::batch::{Batch, Work};
+use super::batch::{Batch, Use, Work};
 use super::difference::{Change, Differ, Found, Seeing, Seen};
 use super::exclude::Excludes;
 use super::queue::Feed;
@@ -140,11 +141,33 @@ fn look(path: &[u8], item: WalkItem) -> Look {
     }
 }
 
-/// Pushes all changes in order; ends early when nobody takes them any more.
-pub(crate) fn feed_changes(changes: Vec<Change>, feed: Feed<Batch>) {
+/// Pushes the changes of all lanes in order, what several of them save as one item; ends early when nobody takes them
+/// any more.
+pub(crate) fn feed_changes(lanes: Vec<Vec<Change>>, feed: Feed<Batch>) {
     let mut filler = Filler::new(feed, &[]);
-    for change in changes {
-        if !filler.add_change(change) {
+    let mut lanes: Vec<_> = lanes.into_iter().map(|changes| changes.into_iter().peekable()).collect();
+    loop {
+        let mut first: Option<(usize, &Change)> = None;
+        for (number, lane) in lanes.iter_mut().enumerate() {
+            if let Some(change) = lane.peek()
+                && first.is_none_or(|(_, known)| path_order(&change.path, &known.path) == Ordering::Less)
+            {
+                first = Some((number, change));
+            }
+        }
+        let Some(first) = first.map(|(number, _)| number) else { break };
+        let Some(mut change) = lanes[first].next() else { break };
+        let mut uses = Vec::new();
+        for (lane, changes) in lanes.iter_mut().enumerate().skip(first + 1) {
+            if let Some(mut same) = changes.next_if(|other| other.reads_as(&change)) {
+                uses.push(Use { lane, dumpdir: same.take_dumpdir() });
+            }
+        }
+        let dumpdir = change.take_dumpdir();
+        if first > 0 || dumpdir.is_some() || !uses.is_empty() {
+            uses.insert(0, Use { lane: first, dumpdir });
+        }
+        if !filler.add_change(change, uses) {
             return;
         }
     }
@@ -190,8 +213,8 @@ impl<'a> Filler<'a> {
         self.push(meta, work, note)
     }
 
-    /// Adds a change. False when nobody takes batches any more.
-    fn add_change(&mut self, change: Change) -> bool {
+    /// Adds a change to these archives. False when nobody takes batches any more.
+    fn add_change(&mut self, change: Change, uses: Vec<Use>) -> bool {
         self.path = change.path;
         let (work, note) = match change.found {
             Found::Removed => (Work::Removed, change.note),
@@ -199,15 +222,21 @@ impl<'a> Filler<'a> {
                 Some((kind, reason)) => (Work::Lost { kind, reason }, None),
                 None => return true,
             },
-            Found::Dir { dumpdir: Some(dumpdir) } => (Work::Listing { dumpdir }, change.note),
-            Found::Dir { dumpdir: None } => (Work::HeaderOnly, change.note),
+            Found::Dir { .. } => (Work::HeaderOnly, change.note),
             Found::Entry => (self.work_of(&change.meta), change.note),
         };
-        self.push(change.meta, work, note)
+        self.batch.push(&self.path, &[], change.meta, work, note);
+        self.batch.use_in(uses);
+        self.hand_on()
     }
 
     fn push(&mut self, meta: Meta, work: Work, note: Option<(NoteKind, String)>) -> bool {
         self.batch.push(&self.path, &[], meta, work, note);
+        self.hand_on()
+    }
+
+    /// Hands on the batch if it is full.
+    fn hand_on(&mut self) -> bool {
         if !self.batch.is_full() {
             return true;
         }

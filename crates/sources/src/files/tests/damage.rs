@@ -133,8 +133,8 @@ fn dump_fakes(fakes: &[Fake]) -> (Collected, DumpReport) {
     let tree = FakeTree { files: named.iter().cloned().collect(), looks: Mutex::default() };
     let mut sink = Collected::default();
     let (users, cancel) = (Users::new(), Cancel::new());
-    let mut archive =
-        Archive { users: &users, sink: &mut sink, cancel: &cancel, member: b"t", racy_since: None };
+    let archive =
+        Archive { users: &users, sinks: vec![&mut sink], cancel: &cancel, member: b"t", racy_since: None };
     let feed = |feed: Feed<Batch>| {
         let mut batch = Batch::default();
         let mut seen = Vec::new();

@@ -171,8 +171,8 @@ fn dump_stale(root: &Path, names: &[&str], act: impl FnOnce()) -> (Collected, Du
     act();
     let mut sink = Collected::default();
     let (users, cancel) = (Users::new(), Cancel::new());
-    let mut archive =
-        Archive { users: &users, sink: &mut sink, cancel: &cancel, member: b"t", racy_since: None };
+    let archive =
+        Archive { users: &users, sinks: vec![&mut sink], cancel: &cancel, member: b"t", racy_since: None };
     let opener = Root::open(root.as_os_str().as_bytes()).unwrap();
     let feed = |feed: Feed<Batch>| {
         let mut batch = Batch::default();

@@ -7,6 +7,7 @@ mod memory;
 mod mounts;
 mod names;
 mod odd;
+mod once;
 mod random;
 mod restore;
 
