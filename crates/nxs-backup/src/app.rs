@@ -160,6 +160,7 @@ pub(crate) fn reading<'a>(env: &'a Env, spec: &'a RunSpec) -> RunContext<'a> {
         cancel: &env.cancel,
         events: &NoEvents,
         workers: env.workers,
+        cache: None,
     }
 }
 

@@ -145,21 +145,34 @@ fn pass_groups(
         let mut lanes: Vec<source::Lane<'_>> = groups
             .iter()
             .zip(sinks.iter_mut())
-            .map(|(group, sink)| source::Lane { baseline: baseline(&group[0], indexes), sink: &mut **sink })
-            .collect();
+            .map(|(group, sink)| {
+                Ok(source::Lane { baseline: baseline(&group[0], indexes)?, sink: &mut **sink })
+            })
+            .collect::<Result<_>>()?;
         work.source.dump_since(work.target, &mut lanes, work.ctx.cancel)
     };
     let passed = pass_each(passages, &mut dump)?;
     let mut failed = None;
+    let mut needed = BTreeSet::new();
     for ((group, id), passed) in groups.into_iter().zip(ids).zip(passed) {
         let birth = Birth { id, now, level: group[0].step.level.name(), parents: group[0].parents.clone() };
         let places: Vec<_> = group.iter().map(|s| (s.store, s.key.clone())).collect();
         let published = passed.and_then(|passed| publish(work, stores, &places, passed, &birth, report));
         match published {
-            Ok(published) => finish_group(work, stores, group, published, report, late),
+            Ok(published) => {
+                needed.extend(&group[0].parents);
+                needed.extend((group[0].step.level != Level::Day).then_some(id));
+                finish_group(work, stores, group, published, report, late);
+            }
             Err(error) => failed = Some(error),
         }
     }
+    // What a storage needs that got no copy today is not known.
+    let enabled = work.job.storages.iter().filter(|s| s.enable).count();
+    let has_all = report.copies.iter().filter(|c| c.problem.is_none()).count() == enabled && failed.is_none();
+    let pruned =
+        work.ctx.cache.map(|cache| cache.prune(&group_of(work), now.date(), has_all.then_some(&needed)));
+    complain(work, pruned);
     failed.map_or(Ok(()), Err)
 }
 
@@ -171,7 +184,14 @@ fn finish_group(
     report: &mut TargetReport,
     late: &mut Vec<Error>,
 ) {
-    let Published { record, committed } = published;
+    let Published { record, index, committed } = published;
+    let (level, place) = (group[0].step.level, group[0].step.place);
+    if level != Level::Day
+        && committed.iter().any(Result::is_ok)
+        && let Some(index) = index
+    {
+        keep_index(work, place, &record, &index.into_vec());
+    }
     for (slot, committed) in group.into_iter().zip(committed) {
         let store = &mut stores[slot.store];
         let Some(copy) = report.copies.iter_mut().find(|c| c.storage == store.spec().name) else { continue };
@@ -182,14 +202,35 @@ fn finish_group(
     }
 }
 
-/// The state that the parents make together; none for a full.
-fn baseline<'i>(slot: &Slot, indexes: &'i Indexes) -> Option<Baseline<'i>> {
-    if slot.parents.is_empty() {
-        return None;
+/// Keeps what the next runs compare with.
+fn keep_index(work: &TargetJob<'_>, place: Place, record: &Record, index: &[u8]) {
+    complain(work, work.ctx.cache.map(|cache| cache.keep(&group_of(work), place, record, index)));
+}
+
+/// A cache that cannot be written costs time, and no backup.
+fn complain(work: &TargetJob<'_>, done: Option<Result<()>>) {
+    if let (Some(Err(error)), Some(cache)) = (done, work.ctx.cache)
+        && let Some(message) = cache.complaint(&error)
+    {
+        work.ctx.events.emit(&Event::Warned { job: &work.job.name, message: &message });
     }
-    let streams: Vec<_> = slot.parents.iter().filter_map(|id| indexes.of(slot.store, *id)).collect();
-    let streams: Vec<_> = streams.into_iter().map(|index| index.entries()).collect();
-    Some(Box::new(State::new(streams).map(|sited| sited.map(|s| s.entry))))
+}
+
+/// The state that the parents make together; none for a full. Fails if the index of one of them was not loaded: a
+/// difference to less than all of them would be one to a guess.
+fn baseline<'i>(slot: &Slot, indexes: &'i Indexes) -> Result<Option<Baseline<'i>>> {
+    if slot.parents.is_empty() {
+        return Ok(None);
+    }
+    let entries_of = |id: &BackupId| match indexes.of(slot.store, *id) {
+        Some(index) => Ok(index.entries()),
+        None => Err(Error::new(
+            ErrorKind::Other,
+            format!("cannot make `{}`: the index of its parent {id} is not loaded", slot.key),
+        )),
+    };
+    let streams: Vec<_> = slot.parents.iter().map(entries_of).collect::<Result<_>>()?;
+    Ok(Some(Box::new(State::new(streams).map(|sited| sited.map(|s| s.entry)))))
 }
 
 /// Decides what one storage gets.
@@ -251,7 +292,7 @@ fn slot(
     Ok(Slot { store: number, step, name, key, parents, alone })
 }
 
-/// Loads the index of a parent, once in a run; what is wrong with it is said once. Fails where trying again may help:
+/// Loads the index of a parent, once in a run, from the cache if it is there; what is wrong with it is said once. Fails where trying again may help:
 /// no other parent is taken for a fault that passes.
 fn has_index(
     work: &TargetJob<'_>,
@@ -271,6 +312,14 @@ fn has_index(
     if (is_there || is_v2s) && indexes.loaded.contains_key(&slot) {
         return Ok(true);
     }
+    let place = chain.link(id).map(|link| link.place);
+    if is_there
+        && let (Some(cache), Some(place), Some(record)) = (work.ctx.cache, place, copy.entry.record())
+        && let Some(index) = cache.read(&group_of(work), place, record)
+    {
+        indexes.loaded.insert(slot, Arc::new(index));
+        return Ok(true);
+    }
     let loaded = match fetch::load_index(copy) {
         Ok(None) if is_v2s => rebuild_v2(work, chain, store, copy, id, indexes).map(Some),
         Err(error) if is_v2s && error.kind() == ErrorKind::Corrupt => {
@@ -280,6 +329,11 @@ fn has_index(
     };
     let why = match loaded {
         Ok(Some(index)) => {
+            if let (Some(place), Some(record)) = (place, copy.entry.record())
+                && !index.header().is_rebuilt
+            {
+                keep_index(work, place, record, index.source());
+            }
             indexes.loaded.insert(slot, Arc::new(index));
             return Ok(true);
         }

@@ -4,6 +4,7 @@
 //! The commit point of a copy is its record: archive, index and record are staged (complete and durable under
 //! partial names) before the first of them is published, and the record is published last.
 
+use nxs_archive::index::IndexBytes;
 use nxs_base::calendar;
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::event::Event;
@@ -31,6 +32,7 @@ pub(super) struct Birth<'a> {
 /// What was published.
 pub(super) struct Published {
     pub(super) record: Record,
+    pub(super) index: Option<IndexBytes>,
     /// One per place, in order.
     pub(super) committed: Vec<Result<()>>,
 }
@@ -82,8 +84,8 @@ pub(super) fn publish(
         work.ctx.cancel.check()?;
         commit(storage.as_ref(), &tag, key, parts)
     });
-    let committed = committed.collect();
-    Ok(Published { record, committed })
+    let committed: Vec<Result<()>> = committed.collect();
+    Ok(Published { record, index, committed })
 }
 
 /// Publishes archive, index and record, in this order. If one of them fails, what was published goes again: no archive

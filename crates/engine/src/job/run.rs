@@ -16,6 +16,7 @@ use nxs_base::spec::{JobKind, JobSpec, Retention, StorageSpec};
 
 use super::store::Store;
 use super::target::{TargetJob, group_id, run_target};
+use crate::cache::IndexCache;
 use crate::catalog::ConfiguredGroup;
 
 /// What all jobs of one run share.
@@ -29,6 +30,8 @@ pub struct RunContext<'a> {
     pub events: &'a dyn EventSink,
     /// Compression threads.
     pub workers: usize,
+    /// Indexes that increments need; none for what makes no backups.
+    pub cache: Option<&'a IndexCache>,
 }
 
 impl RunContext<'_> {

@@ -134,7 +134,7 @@ fn save(
     )?;
     let birth = Birth { id, now, level: Record::FULL, parents: Vec::new() };
     let places: Vec<_> = slots.iter().map(|s| (s.store, s.key.clone())).collect();
-    let Published { record, committed } = publish(work, stores, &places, passed, &birth, report)?;
+    let Published { record, committed, .. } = publish(work, stores, &places, passed, &birth, report)?;
     for (slot, committed) in slots.into_iter().zip(committed) {
         let store = &mut stores[slot.store];
         let Some(copy) = report.copies.iter_mut().find(|c| c.storage == store.spec().name) else { continue };

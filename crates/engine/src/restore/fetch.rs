@@ -21,7 +21,7 @@ use crate::incremental::chain::id_of_entry;
 use crate::pipeline::digest::Digest;
 
 /// Largest index that is read whole.
-const MAX_INDEX_BYTES: u64 = 4 << 30;
+pub(crate) const MAX_INDEX_BYTES: u64 = 4 << 30;
 
 /// An object read by ranges; counts what it reads.
 pub struct RangedObject {

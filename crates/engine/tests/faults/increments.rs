@@ -6,44 +6,43 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::sync::Arc;
 
+use jiff::civil::DateTime;
 use nxs_archive::index::IndexReader;
 use nxs_base::entry::{EntryKind, EntryState, FileTime, IndexEntry, Meta};
-use nxs_base::ports::clock::Clock;
 use nxs_base::ports::source::{Artefact, Cancel, DumpReport, Lane, Sink, Source, Target};
 use nxs_base::ports::storage::{ObjectKey, Storage};
 use nxs_base::record::{BackupId, Record};
-use nxs_base::report::{JobReport, RunOutcome};
-use nxs_base::spec::{
-    Compression, FilesSource, JobKind, JobSpec, Require, Retention, Rotation, SourceEntry, SourceSpec,
-    StorageKind, StorageSpec,
-};
+use nxs_base::report::RunOutcome;
+use nxs_base::spec::{JobKind, Rotation};
 use nxs_base::{ErrorKind, Result};
 use nxs_engine::incremental::state::State;
-use nxs_engine::job::{JobPorts, RunContext, run_job};
-use nxs_testkit::{FakeClock, FlakyStorage, MemoryStorage};
+use nxs_testkit::{FlakyStorage, MemoryStorage};
 
-use crate::scene::{Heard, Said};
-use crate::shelf::{self, Order};
+use crate::scene::{Saved, Scene, target};
+use crate::shelf::Order;
 
 /// A tree: paths and the version of each.
 type Tree = BTreeMap<String, i64>;
 
 /// Gives the tree, or what of it differs from a baseline.
 #[derive(Clone, Default)]
-struct Living(Tree);
+pub(crate) struct Living {
+    tree: Tree,
+    /// The tree of each run, by its local time.
+    trees: BTreeMap<String, Tree>,
+}
 
 impl Living {
     /// One new path, one changed, one gone, each time others.
     fn change(&mut self, n: i64) {
-        self.0.insert(format!("srv/one/{:03}", n * 7 % 100), n);
-        self.0.insert("srv/one/999".into(), n);
-        self.0.insert("srv/one/always".into(), 1);
+        self.tree.insert(format!("srv/one/{:03}", n * 7 % 100), n);
+        self.tree.insert("srv/one/999".into(), n);
+        self.tree.insert("srv/one/always".into(), 1);
         if n % 2 == 0
-            && let Some(path) = self.0.keys().nth(n as usize % 3).cloned()
+            && let Some(path) = self.tree.keys().nth(n as usize % 3).cloned()
         {
-            self.0.remove(&path);
+            self.tree.remove(&path);
         }
     }
 
@@ -56,10 +55,10 @@ impl Living {
         };
         lane.sink.begin(Artefact { has_index: true, expected_bytes: None })?;
         let mut offset = 0;
-        let paths: BTreeSet<&String> = before.keys().chain(self.0.keys()).collect();
+        let paths: BTreeSet<&String> = before.keys().chain(self.tree.keys()).collect();
         for path in paths {
             cancel.check()?;
-            let now = self.0.get(path);
+            let now = self.tree.get(path);
             if now == before.get(path) {
                 continue;
             }
@@ -85,19 +84,13 @@ impl Living {
             lane.sink.cut_here()?;
             offset += stored_bytes;
         }
-        Ok(DumpReport { files: self.0.len() as u64, ..DumpReport::default() })
+        Ok(DumpReport { files: self.tree.len() as u64, ..DumpReport::default() })
     }
 }
 
 impl Source for Living {
     fn targets(&self) -> Result<Vec<Result<Target>>> {
-        Ok(vec![Ok(Target {
-            name: "one".into(),
-            part: "one".into(),
-            file_stem: "one".into(),
-            extension: "tar".into(),
-            root: "/srv/one".into(),
-        })])
+        Ok(vec![Ok(target("one"))])
     }
 
     fn probe(&self, _: &Target) -> Result<()> {
@@ -118,37 +111,19 @@ impl Source for Living {
     }
 }
 
-const NAMES: [&str; 2] = ["left", "right"];
+impl Saved for Living {
+    const KIND: JobKind = JobKind::IncFiles;
 
-struct Scene {
-    memory: [MemoryStorage; 2],
-    flaky: [FlakyStorage; 2],
-    clock: FakeClock,
-    months: u32,
-    rotation: Rotation,
-    source: Living,
-    runs: u32,
-    /// The tree of each run, by its local time.
-    trees: BTreeMap<String, Tree>,
+    fn prepare(&mut self, run: u32, at: DateTime) {
+        self.change(i64::from(run));
+        self.trees.insert(at.to_string(), self.tree.clone());
+    }
 }
 
-impl Scene {
-    fn on(memory: [MemoryStorage; 2]) -> Self {
-        Self {
-            flaky: memory.clone().map(|m| FlakyStorage::new(Arc::new(m))),
-            memory,
-            clock: FakeClock::utc("2026-01-01T03:00"),
-            months: 12,
-            rotation: Rotation::After,
-            source: Living::default(),
-            runs: 0,
-            trees: BTreeMap::new(),
-        }
-    }
-
+impl Scene<Living> {
     /// All levels over four months; the right storage missed some days, so that its chain is another.
-    fn with_history() -> Self {
-        let mut scene = Self::on(NAMES.map(MemoryStorage::new));
+    pub(crate) fn with_history() -> Self {
+        let mut scene = Self::new();
         let days = [
             ("2026-09-28", true),
             ("2026-10-05", true),
@@ -172,90 +147,18 @@ impl Scene {
         scene
     }
 
-    fn fork(&self) -> Self {
-        let mut fork = Self::on([shelf::copy(&self.memory[0]), shelf::copy(&self.memory[1])]);
-        fork.clock = FakeClock::new(self.clock.now());
-        fork.months = self.months;
-        fork.rotation = self.rotation;
-        fork.source = self.source.clone();
-        fork.runs = self.runs;
-        fork.trees = self.trees.clone();
-        fork
-    }
-
-    fn run(&mut self) -> Said {
-        self.runs += 1;
-        self.source.change(i64::from(self.runs));
-        self.trees.insert(self.clock.now().datetime().to_string(), self.source.0.clone());
-        let heard = Heard::default();
-        let run_id = format!("{:016x}", self.runs);
-        let cancel = Cancel::new();
-        let ctx = RunContext {
-            server_name: "web-01",
-            host: "web-01",
-            run_id: &run_id,
-            clock: &self.clock,
-            cancel: &cancel,
-            events: &heard,
-            workers: 1,
-        };
-        let job = self.job();
-        let storage = |n: usize| -> (StorageSpec, Result<Arc<dyn Storage>>) {
-            (job.storages[n].clone(), Ok(Arc::new(self.flaky[n].clone())))
-        };
-        let ports = JobPorts {
-            storages: vec![storage(0), storage(1)],
-            sources: vec![(job.sources[0].clone(), Ok(Box::new(self.source.clone())))],
-            neighbours: Vec::new(),
-        };
-        let report = run_job(&ctx, &job, ports);
-        Said { report, warnings: heard.0.into_inner().unwrap() }
-    }
-
-    fn job(&self) -> JobSpec {
-        let storage = |n: usize| StorageSpec {
-            kind: StorageKind::Local,
-            name: NAMES[n].into(),
-            enable: true,
-            backup_dir: format!("/{}", NAMES[n]),
-            retention: Retention { days: 0, weeks: 0, months: 0 },
-            host: None,
-        };
-        let files = FilesSource {
-            targets: vec!["/srv/*".into()],
-            excludes: Vec::new(),
-            one_file_system: false,
-            exclude_caches: false,
-            exclude_if_present: Vec::new(),
-        };
-        JobSpec {
-            name: "uploads".into(),
-            kind: JobKind::IncFiles,
-            tmp_dir: None,
-            sources: vec![SourceEntry {
-                index: 0,
-                spec: SourceSpec::Files(files),
-                compression: Compression::None,
-            }],
-            storages: vec![storage(0), storage(1)],
-            rotation: self.rotation,
-            months_to_store: self.months,
-            require: Require::All,
-        }
-    }
-
     /// What the storage holds, judged by the documented rules alone. Panics where something is neither a backup with
     /// all its parents nor allowed to be there, or where a restore point is not the tree of its time.
     #[track_caller]
-    fn read(&self, n: usize, order: Order, what: &str) -> Points {
-        read(&self.memory[n], order, &self.trees, what)
+    pub(crate) fn read(&self, n: usize, order: Order, what: &str) -> Points {
+        read(&self.memory[n], order, &self.source.trees, what)
     }
 }
 
 /// Restore points by local time: level, and the bytes of archive, index and record.
-type Points = BTreeMap<String, (String, [Vec<u8>; 3])>;
+pub(crate) type Points = BTreeMap<String, (String, [Vec<u8>; 3])>;
 
-fn get(storage: &MemoryStorage, key: &str) -> Vec<u8> {
+pub(crate) fn get(storage: &MemoryStorage, key: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     storage.get(&ObjectKey::new(key).unwrap(), None).unwrap().read_to_end(&mut bytes).unwrap();
     bytes
@@ -347,12 +250,12 @@ fn links(storage: &MemoryStorage) -> BTreeSet<String> {
 }
 
 impl Clean {
-    fn of(scene: &Scene, next_run: &'static str) -> Self {
+    fn of(scene: &Scene<Living>, next_run: &'static str) -> Self {
         let mut run = scene.fork();
         let said = run.run();
         assert!(said.report.is_complete() && said.warnings.is_empty(), "{:#?}", said.report);
         let ops = run.flaky[0].op_count();
-        let both = |scene: &Scene| [0, 1].map(|n| scene.read(n, Order::Settled, "without faults"));
+        let both = |scene: &Scene<Living>| [0, 1].map(|n| scene.read(n, Order::Settled, "without faults"));
         let after = both(&run);
         run.clock.set(&format!("{next_run}T03:00"));
         assert!(run.run().report.is_complete());
@@ -373,25 +276,20 @@ const DAYS: [(&str, &str, u32); 4] = [
     ("2026-10-13", "2026-10-21", 12),
 ];
 
-fn scenes() -> impl Iterator<Item = (Scene, Clean, String)> {
-    let history = Scene::with_history();
+fn scenes() -> impl Iterator<Item = (Scene<Living>, Clean, String)> {
+    let history = Scene::<Living>::with_history();
     DAYS.into_iter().flat_map(move |(day, next, months)| {
         let history = history.fork();
         [Rotation::Before, Rotation::After].into_iter().map(move |rotation| {
             let mut scene = history.fork();
-            scene.rotation = rotation;
-            scene.months = months;
+            scene.job.rotation = rotation;
+            scene.job.months_to_store = months;
             scene.clock.set(&format!("{day}T03:00"));
             let clean = Clean::of(&scene, next);
             assert!(clean.ops > 20, "the run is to be long: {}", clean.ops);
             (scene, clean, format!("{day}, {rotation:?}"))
         })
     })
-}
-
-fn dropped(report: &JobReport, n: usize) -> usize {
-    let copies = report.targets.iter().flat_map(|t| &t.copies).filter(|c| c.storage == NAMES[n]);
-    copies.map(|c| c.dropped.len()).sum()
 }
 
 #[track_caller]
@@ -412,7 +310,7 @@ fn at_every_operation(fault: &str, order: Order, plan: impl Fn(&FlakyStorage, u6
             }
             if order != Order::CutOff {
                 let gone = clean.before[0].keys().filter(|at| !left.contains_key(*at)).count();
-                assert_eq!(dropped(&said.report, 0), gone, "{what}: what went is told");
+                assert_eq!(said.dropped(0).len(), gone, "{what}: what went is told");
             }
             if said.report.is_complete() && said.warnings.is_empty() && order != Order::CutOff {
                 assert!(left.keys().eq(clean.after[0].keys()), "{what}: the run says nothing of it");

@@ -6,8 +6,10 @@
 //! the report tells of it, and the next run leaves all in order.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod cache;
 mod increments;
 mod scene;
+mod scripted;
 mod shelf;
 mod sources;
 mod storages;

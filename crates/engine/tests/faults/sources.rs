@@ -4,18 +4,19 @@ use nxs_base::ErrorKind;
 use nxs_base::report::RunOutcome;
 use nxs_base::spec::Rotation;
 
-use crate::scene::{BLOCK, BYTES, Scene};
+use crate::scene::Scene;
+use crate::scripted::{BLOCK, BYTES, Scripted};
 use crate::shelf::{self, Order};
 
 #[test]
 fn a_source_that_breaks_off_at_any_byte_publishes_nothing_and_drops_nothing_of_its_target() {
-    let scene = Scene::with_history();
+    let scene = Scene::<Scripted>::with_history();
     let before = [0, 1].map(|n| shelf::read(&scene.memory[n], Order::Settled));
     let cuts = (0..=BYTES).filter(|n| n % 97 == 0 || n % BLOCK <= 1 || n % BLOCK == BLOCK - 1);
     for rotation in [Rotation::Auto, Rotation::After] {
         for at in cuts.clone() {
             let mut run = scene.fork();
-            run.rotation = rotation;
+            run.job.rotation = rotation;
             run.source.cut_at = Some((at, ErrorKind::Tool));
             let said = run.run();
             assert_eq!(said.outcome(), RunOutcome::Partial, "the other target is saved");

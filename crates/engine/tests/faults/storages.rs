@@ -8,6 +8,7 @@ use nxs_base::spec::Rotation;
 use nxs_testkit::FlakyStorage;
 
 use crate::scene::{Said, Scene};
+use crate::scripted::Scripted;
 use crate::shelf::{self, Order, Shelf};
 
 /// What the run does when nothing goes wrong.
@@ -22,12 +23,12 @@ struct Clean {
 const NEXT_RUN: &str = "2026-11-09T03:00";
 
 impl Clean {
-    fn of(scene: &Scene) -> Self {
+    fn of(scene: &Scene<Scripted>) -> Self {
         let mut run = scene.fork();
         let said = run.run();
         assert!(said.report.is_complete(), "{:#?}", said.report);
         let ops = run.flaky[0].op_count();
-        let both = |scene: &Scene| [0, 1].map(|n| shelf::read(&scene.memory[n], Order::Settled));
+        let both = |scene: &Scene<Scripted>| [0, 1].map(|n| shelf::read(&scene.memory[n], Order::Settled));
         let after = both(&run);
         run.clock.set(NEXT_RUN);
         assert!(run.run().report.is_complete());
@@ -47,7 +48,7 @@ impl Clean {
 
 /// Judges storage `n` after a run: (a) sound, (b) all older ones that are kept, unchanged, (d) told. Returns it.
 #[track_caller]
-fn judge(scene: &Scene, clean: &Clean, n: usize, order: Order, said: &Said, what: &str) -> Shelf {
+fn judge(scene: &Scene<Scripted>, clean: &Clean, n: usize, order: Order, said: &Said, what: &str) -> Shelf {
     let shelf = shelf::read(&scene.memory[n], order);
     for key in clean.kept(n) {
         assert_eq!(shelf.get(key), clean.before[n].get(key), "{what}: `{key}` is to be kept");
@@ -75,7 +76,7 @@ fn judge(scene: &Scene, clean: &Clean, n: usize, order: Order, said: &Said, what
 /// What went without a word, if the process lives to tell it.
 #[track_caller]
 fn judge_dropped(clean: &Clean, n: usize, shelf: &Shelf, said: &Said, what: &str) {
-    let dropped = said.dropped(n);
+    let dropped: Vec<String> = said.dropped(n).iter().map(|key| shelf::family(key)).collect();
     for key in clean.before[n].keys().filter(|k| !shelf.contains_key(*k)) {
         assert!(dropped.contains(key), "{what}: `{key}` went and the report does not say so: {dropped:?}");
     }
@@ -84,8 +85,8 @@ fn judge_dropped(clean: &Clean, n: usize, shelf: &Shelf, said: &Said, what: &str
 /// The left storage goes wrong at each operation as `plan` says; the right one must be as if nothing had happened.
 #[track_caller]
 fn at_every_operation(rotation: Rotation, what: &str, order: Order, plan: impl Fn(&FlakyStorage, u64)) {
-    let mut scene = Scene::with_history();
-    scene.rotation = rotation;
+    let mut scene = Scene::<Scripted>::with_history();
+    scene.job.rotation = rotation;
     let clean = Clean::of(&scene);
     assert!(clean.ops > 30, "the run is to be long: {}", clean.ops);
     for k in 1..=clean.ops {
@@ -182,7 +183,7 @@ fn a_stream_that_dies_in_its_middle_leaves_a_partial_that_is_swept() {
 
 #[test]
 fn both_storages_dead_fail_the_run() {
-    let scene = Scene::with_history();
+    let scene = Scene::<Scripted>::with_history();
     let clean = Clean::of(&scene);
     for k in 1..=3 {
         let mut run = scene.fork();

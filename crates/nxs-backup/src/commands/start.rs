@@ -9,6 +9,7 @@ use nxs_base::event::{Event, EventSink};
 use nxs_base::report::{JobReport, Problem, RunReport};
 use nxs_base::spec::{IoNice, JobSpec, MainSpec, RunSpec};
 use nxs_base::{Error, ErrorKind};
+use nxs_engine::cache::IndexCache;
 use nxs_engine::job::{JobPorts, RunContext, run_job};
 use nxs_sys::lock::{LockError, RunLock};
 use nxs_sys::priority;
@@ -63,6 +64,7 @@ fn run_spec(env: &Env, spec: &RunSpec, warnings: &[Diagnostic], args: &StartArgs
 fn run_jobs(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], log: &RunLog<'_>) -> (RunReport, bool) {
     let host = &safe_host(&env.host);
     let server_name = shelf::server_name(env, spec);
+    let cache = IndexCache::new(Path::new(&spec.main.state_dir));
     let ctx = RunContext {
         server_name,
         host,
@@ -71,6 +73,7 @@ fn run_jobs(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], log: &RunLog<'_>) -> (
         cancel: &env.cancel,
         events: log,
         workers: env.workers,
+        cache: Some(&cache),
     };
     let mut report = RunReport {
         run_id: env.run_id.clone(),

@@ -62,6 +62,7 @@ fn a_damaged_or_missing_index_or_record_is_said_and_an_older_parent_taken() {
             let mut world = all_levels();
             world.name = format!("{name} of the {level}:");
             harm(&world.record(0, at(day)).0);
+            world.forget();
             let before = world.house.log().len();
             world.backup();
             let log = world.house.log()[before..].to_owned();
@@ -89,12 +90,85 @@ fn a_damaged_or_missing_index_or_record_is_said_and_an_older_parent_taken() {
 }
 
 #[test]
+fn a_spoilt_index_on_the_storage_does_no_harm_to_a_host_that_has_its_own_copy() {
+    for day in [date(2026, 3, 11), date(2026, 3, 1), date(2026, 2, 3)] {
+        let mut world = all_levels();
+        world.name = format!("index of {day}:");
+        spoil(&beside(&world.record(0, at(day)).0, ".nxs.idx"));
+        world.backup();
+        let now = world.house.now;
+        assert_eq!(world.record(0, now).1["level"], "day");
+        world.check(0, now);
+        assert_eq!(world.run_on(0, &["verify"]).code, 3, "verify finds it");
+    }
+}
+
+#[test]
+fn an_index_or_a_record_that_is_gone_is_missed_though_the_host_has_its_own_copy() {
+    for end in [".nxs.idx", ".nxs.json"] {
+        let mut world = all_levels();
+        fs::remove_file(beside(&world.record(0, at(date(2026, 3, 11))).0, end)).unwrap();
+        world.backup();
+        let now = world.house.now;
+        assert_eq!(world.record(0, now).1["level"], "decade", "{end}");
+        world.check(0, now);
+    }
+}
+
+#[test]
+fn an_archive_is_the_same_byte_for_byte_whether_the_state_dir_was_there_or_not() {
+    let setup = Setup { storages: vec!["left", "right"], ..Setup::default() };
+    let mut world = World::new(setup, date(2026, 9, 28));
+    let mut history = History::new(&world.tree(), 41);
+    history.change(120).unwrap();
+    let copy = |world: &World, from: &str, to: &str| {
+        for dir in ["left", "right", "state"] {
+            let (from, to) =
+                (world.house.path(&format!("{dir}{from}")), world.house.path(&format!("{dir}{to}")));
+            if to.exists() {
+                fs::remove_dir_all(&to).unwrap();
+            }
+            if from.exists() {
+                let status = Command::new("cp").arg("-a").args([&from, &to]).status().unwrap();
+                assert!(status.success());
+            }
+        }
+    };
+    let stored = |world: &World| {
+        let all = [0, 1].map(|n| files(&world.dir(n))).concat();
+        let all = all.into_iter().filter(|path| !path.ends_with("RESTORE.md"));
+        all.map(|path| (path.clone(), fs::read(path).unwrap())).collect::<Vec<_>>()
+    };
+    for (n, day) in
+        [(9, 28), (9, 29), (10, 1), (10, 2), (10, 11), (10, 12), (10, 13), (11, 2)].iter().enumerate()
+    {
+        world.set_day(date(2026, day.0, day.1));
+        // From the third run on the storages have different parents.
+        world.set_down(1, n == 2);
+        copy(&world, "", ".before");
+        assert_eq!(world.start_by(None).code, if n == 2 { 3 } else { 0 }, "{}", world.house.log());
+        let with = stored(&world);
+        copy(&world, "", ".with");
+        copy(&world, ".before", "");
+        world.forget();
+        world.run_anew();
+        assert_eq!(world.start_by(None).code, if n == 2 { 3 } else { 0 });
+        let without = stored(&world);
+        assert!(with == without, "{day:?}: not the same");
+        copy(&world, ".with", "");
+        history.change(6).unwrap();
+    }
+    assert!(files(&world.house.path("state")).len() >= 2, "there was something in it");
+}
+
+#[test]
 fn damage_on_one_storage_leaves_the_other_its_parents() {
     let mut world =
         World::new(Setup { storages: vec!["left", "right"], ..Setup::default() }, date(2026, 2, 3));
     fs::write(world.tree().join("f"), "1").unwrap();
     world.backup();
     spoil(&beside(&world.record(0, at(date(2026, 2, 3))).0, ".nxs.idx"));
+    world.forget();
     world.pass(1);
     fs::write(world.tree().join("f"), "2").unwrap();
     world.backup();

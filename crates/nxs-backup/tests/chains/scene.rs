@@ -203,6 +203,19 @@ impl World {
         format!("{:016x}", self.runs)
     }
 
+    /// Empties `state_dir`, which is a cache and no more.
+    pub(crate) fn forget(&self) {
+        let state = self.house.path("state");
+        if state.exists() {
+            std::fs::remove_dir_all(state).unwrap();
+        }
+    }
+
+    /// The next run has the number of the last one.
+    pub(crate) fn run_anew(&mut self) {
+        self.runs -= 1;
+    }
+
     /// Runs the program with the configuration of one storage.
     pub(crate) fn run_on(&mut self, storage: usize, args: &[&str]) -> Answer {
         let config = self.house.path(&format!("{}.conf", self.setup.storages[storage]));
@@ -215,8 +228,9 @@ impl World {
     /// A run at any clock, whatever becomes of it; the planned faults are over then.
     pub(crate) fn start_by(&mut self, clock: Option<At>) -> Answer {
         let deadline = Instant::now() + Duration::from_secs(20);
+        let id = self.run_id();
         let answer = loop {
-            let id = self.run_id();
+            let id = id.clone();
             let answer = self.house.run_with(&["start"], |env| {
                 env.open_source = open_source;
                 env.open_storage = open_storage;

@@ -183,7 +183,16 @@ pub(crate) fn storage_spec(number: usize) -> StorageSpec {
 }
 
 fn context<'a>(clock: &'a FakeClock, cancel: &'a Cancel) -> RunContext<'a> {
-    RunContext { server_name: "web", host: "web", run_id: "1", clock, cancel, events: &NoEvents, workers: 2 }
+    RunContext {
+        server_name: "web",
+        host: "web",
+        run_id: "1",
+        clock,
+        cancel,
+        events: &NoEvents,
+        workers: 2,
+        cache: None,
+    }
 }
 
 /// An archive made by hand: members and index as the test wants them.

@@ -180,6 +180,7 @@ impl House {
             cancel: &cancel,
             events: &ears,
             workers: 1,
+            cache: None,
         };
         let (job, spec) = self.specs();
         let entry = job.sources[0].clone();
@@ -209,6 +210,7 @@ impl House {
             cancel: &cancel,
             events: &ears,
             workers: 1,
+            cache: None,
         };
         let (job, spec) = self.specs();
         let done = command(&ctx, &job, &[(spec, Arc::clone(&self.storage))]);
