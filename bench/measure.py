@@ -1,103 +1,24 @@
-"""Runs pairs of commands in turn and prints medians and ratios. Called by run.sh, which makes the trees.
+"""Backups and restores of whole trees against stock tools. Called by run.sh, which makes the trees.
 
-A pair is one run of ours and one of the rival, whoever is first alternating; the ratio of a row is the median of the
-ratios of its pairs. What is removed or synced between runs is not timed. Only the standard library is used.
+How pairs are run and counted is said in tools.py; increments have a file of their own.
 """
 
 import argparse
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-MIB = 1 << 20
-
-CONFIG = """\
-main:
-  server_name: bench
-  admin_mail: root@localhost
-  client_mail: ['']
-  mail_from: root@localhost
-  level_message: error
-  log_file: {dir}/log
-  nice: 0
-  ionice: none
-  state_dir: {dir}/state
-  lock_file: {dir}/lock
-jobs:
-- job: bench
-  type: {kind}
-  sources:
-  - target: ["{tree}"]
-    {compression}
-  storages:
-  - storage: local
-    enable: yes
-    backup_dir: {dir}/backup{store}
-"""
-
-STORE = "\n    store: {days: 6, weeks: 4, month: 6}"
+from increments import Increments
+from tools import CONFIG, MIB, STORE, Run, Table, calls, pairs
 
 
-class Run:
-    """What one command took."""
-
-    def __init__(self, command):
-        before = os.times()
-        start = time.perf_counter()
-        process = subprocess.Popen(["bash", "-o", "pipefail", "-c", command])
-        _, status, usage = os.wait4(process.pid, 0)
-        self.wall = time.perf_counter() - start
-        after = os.times()
-        self.cpu = (after.children_user - before.children_user) + (after.children_system - before.children_system)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            sys.exit(f"ended with {process.returncode}: {command}")
-
-
-def pairs(count, ours, theirs, before):
-    """Runs both `count` times in turn, after one run each to warm up; `before` comes before every run."""
-    runs = ([], [])
-    for number in range(count + 1):
-        for who in (0, 1) if number % 2 else (1, 0):
-            before(who)
-            run = Run((ours, theirs)[who])
-            if number > 0:
-                runs[who].append(run)
-    return runs
-
-
-class Table:
-    def __init__(self):
-        self.missed = 0
-        print(f"{'work':44} {'ours':>10} {'rival':>10} {'ratio':>7}  {'bar':>9}  {'':7} note", flush=True)
-
-    def pairs(self, work, runs, bar, aim=None, note=""):
-        ours, theirs = runs
-        ratio = statistics.median(t.wall / o.wall for o, t in zip(ours, theirs))
-        cpu = statistics.median(t.cpu / o.cpu for o, t in zip(ours, theirs))
-        wall = [statistics.median(r.wall for r in side) for side in runs]
-        used = [statistics.median(r.cpu for r in side) for side in runs]
-        bars = f">= {bar:.1f}" + (f" ({aim:.1f})" if aim else "")
-        note = f"CPU {used[0]:.2f} s, rival {used[1]:.2f} s, ratio {cpu:.2f}; {note}".rstrip("; ")
-        self.line(work, f"{wall[0]:.2f} s", f"{wall[1]:.2f} s", f"{ratio:.2f}", bars, ratio >= bar, note)
-
-    def value(self, work, value, unit, bar, note="", rival=""):
-        self.line(work, f"{value:.1f} {unit}", rival, "", f"<= {bar} {unit}", value <= bar, note)
-
-    def line(self, work, ours, theirs, ratio, bar, is_met, note):
-        self.missed += not is_met
-        verdict = "ok" if is_met else "MISSED"
-        print(f"{work:44} {ours:>10} {theirs:>10} {ratio:>7}  {bar:>9}  {verdict:7} {note}", flush=True)
-
-
-class Bench:
+class Bench(Increments):
     def __init__(self, options):
         self.bin = options.bin
+        self.tools = Path(options.tools)
         self.work = Path(options.work)
         self.mem = Path(options.mem) if options.mem else None
         self.count = options.pairs
@@ -237,49 +158,6 @@ class Bench:
             shutil.rmtree(to)
             shutil.rmtree(directory)
 
-    def increment(self):
-        """Nothing changed, then one file in a hundred, against the parent's full; caches warm."""
-        place = self.mem or self.work
-        directory, ours = self.job(place, "tree", "gzip: no", "inc_files")
-        self.clear(directory, place / "rival.tar")
-        tree = self.work / "tree"
-        Run(ours)
-        rival, state = place / "rival.tar", place / "rival.snar"
-        Run(f"tar -c -g {state}.0 -f {rival} -C / {str(tree).lstrip('/')}")
-        tar = f"cp {state}.0 {state}; tar -c -g {state} -f {rival} -C / {str(tree).lstrip('/')}"
-        os.environ.update(RESTIC_PASSWORD="bench", BORG_PASSPHRASE="bench", BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK="yes")
-        os.environ.update(RESTIC_CACHE_DIR=str(place / "restic-cache"), BORG_BASE_DIR=str(place / "borg-base"))
-        restic = f"restic -q -r {place}/restic backup {tree} > /dev/null"
-        borg = f"borg create {place}/borg::{{now:%s%f}} {tree} > /dev/null 2>&1"
-        Run(f"restic -q -r {place}/restic init > /dev/null; {restic}")
-        Run(f"borg init -e none {place}/borg > /dev/null 2>&1; {borg}")
-        newest = lambda: max((directory / "backup").rglob("*.tar"), key=lambda p: p.stat().st_mtime_ns)
-        stored = lambda p: sum(q.stat().st_size for q in p.parent.glob(p.name + "*"))
-        for shown, theirs, bar in (("tar -g", tar, 2.5), ("restic", restic, 12.0), ("borg", borg, 12.0)):
-            runs = pairs(self.count, ours, theirs, lambda who: None)
-            note = f"stored {stored(newest()) / 1024:.1f} KiB, record and index included"
-            self.table.pairs(f"nothing changed in 100k files : {shown}", runs, bar, None, note)
-        files = sorted(p for p in tree.rglob("*") if p.is_file() and not p.is_symlink())
-        changed = files[::100]
-        kept = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in changed}
-        for path in changed:
-            path.write_bytes(os.urandom(len(kept[path][0])))
-        (place / "changed").write_text("\n".join(str(p).lstrip("/") for p in changed))
-        Run(f"tar -c -f {place}/alone.tar -C / -T {place}/changed")
-        runs = pairs(self.count, ours, tar, lambda who: None)
-        alone = (place / "alone.tar").stat().st_size
-        size = stored(newest())
-        note = f"stored {size / 1e6:.1f} MB, the changed files alone {alone / 1e6:.1f} MB, all by tar -g {rival.stat().st_size / 1e6:.1f} MB"
-        self.table.pairs("1 % changed of 100k files : tar -g", runs, 2.5, None, note)
-        self.table.value("1 % changed, stored to the files alone", size / alone, "x", 1.15, "")
-        for path, (data, mtime) in kept.items():
-            path.write_bytes(data)
-            os.utime(path, ns=(mtime, mtime))
-        for name in ("restic", "borg", "restic-cache", "borg-base", "ours"):
-            shutil.rmtree(place / name, ignore_errors=True)
-        for name in ("rival.tar", "rival.snar", "rival.snar.0", "alone.tar", "changed"):
-            (place / name).unlink(missing_ok=True)
-
     def memory(self):
         trees = [("100k files", "tree"), ("1M files", "many")]
         if (self.work / "big.made").exists():
@@ -309,29 +187,9 @@ class Bench:
         print(f"{name:44} left out: {why}", flush=True)
 
 
-def calls(trace, pattern):
-    """The sum of what the calls that fit the pattern returned. Calls cut in two are joined first."""
-    pending, total, regex = {}, 0, re.compile(pattern)
-    with open(trace, errors="replace") as lines:
-        for line in lines:
-            thread, _, call = line.rstrip("\n").partition(" ")
-            call = call.lstrip()
-            if call.endswith("<unfinished ...>"):
-                pending[thread] = call.removesuffix("<unfinished ...>")
-                continue
-            if call.startswith("<..."):
-                call = pending.pop(thread, "") + call.partition("resumed>")[2]
-            found = regex.match(call)
-            if found and not call.startswith("mmap"):
-                total += int(found.group(1))
-            elif found:
-                sys.exit(f"a file of the storage is mapped, which cannot be counted: {call}")
-    return total
-
-
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("--bin", "--work", "--mem"):
+    for name in ("--bin", "--tools", "--work", "--mem"):
         parser.add_argument(name, required=True)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("names", nargs="+")

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures the backup and the restore of files against stock tools, side by side in one run, and prints a table.
 #
-#   bench/run.sh [NAME...]     names: gzip zstd cold restore one-file increment memory big (none: all)
+#   bench/run.sh [NAME...]     names: gzip zstd cold restore one-file memory big increment increment-million
+#                              increment-sim increment-restore increment-file increment-rename (none: all these) year
 #
 # NXS_BENCH_DIR    where trees and archives lie; kept (default: a new directory in /var/tmp, removed at the end)
 # NXS_BENCH_PAIRS  pairs of every measurement (default 5)
@@ -27,23 +28,27 @@ install_tools() {
 make_tree() {
   [ -e "$work/$1.made" ] && return
   rm -rf "${work:?}/$1"
-  "$here/target/release/mktree" "$work/$1" "${@:2}"
+  "$tools/mktree" "$work/$1" "${@:2}"
   touch "$work/$1.made"
 }
 
 names=("$@")
-[ ${#names[@]} = 0 ] && names=(gzip zstd cold restore one-file increment memory big)
+[ ${#names[@]} = 0 ] && names=(gzip zstd cold restore one-file memory big increment increment-million
+  increment-sim increment-restore increment-file increment-rename)
 for name in "${names[@]}"; do
   case $name in
-    gzip | zstd | cold | restore | one-file | increment | memory | big) ;;
+    gzip | zstd | cold | restore | one-file | memory | big | year) ;;
+    increment | increment-million | increment-sim | increment-restore | increment-file | increment-rename) ;;
     *) echo "unknown benchmark: $name" >&2; exit 2 ;;
   esac
 done
 
 install_tools
+tools=${CARGO_TARGET_DIR:-$here/target}/release
 # One command for both: the same features, so that nothing is built twice.
 cargo build --release --locked --manifest-path "$here/Cargo.toml" -p nxs-backup -p nxs-testkit
-NXS_BENCH_BIN=${NXS_BENCH_BIN:-$here/target/release/nxs-backup}
+cargo build --release --locked --manifest-path "$here/Cargo.toml" -p nxs-backup --examples
+NXS_BENCH_BIN=${NXS_BENCH_BIN:-$tools/nxs-backup}
 
 work=${NXS_BENCH_DIR:-}
 mounted=
@@ -64,14 +69,24 @@ if [ "$(id -u)" = 0 ]; then
   mem=$work/mem
 fi
 
-make_tree tree files=100000 dirs=37000 mean=4096 seed=1
+measured=()
 for name in "${names[@]}"; do
   case $name in
-    memory) make_tree many files=1000000 dirs=200000 mean=512 seed=2 ;;
+    year) python3 "$here/bench/year.py" --tools "$tools" --work "${mem:-$work}" --csv "$here/bench/year.csv" \
+      --svg "$here/docs/performance.svg" ;;
+    *) measured+=("$name") ;;
+  esac
+  case $name in
+    gzip | zstd | cold | restore | one-file | memory | increment-million)
+      make_tree tree files=100000 dirs=37000 mean=4096 seed=1 ;;&
+    memory | increment-million) make_tree many files=1000000 dirs=200000 mean=512 seed=2 ;;
     big) make_tree big files=20 dirs=0 size=200000000 seed=3 ;;
+    increment | increment-restore | increment-file | increment-rename)
+      make_tree alive files=100000 dirs=37000 mean=4096 seed=1 ;;
   esac
 done
+[ ${#measured[@]} = 0 ] && exit
 
 # No exec: the trap has to run.
-python3 "$here/bench/measure.py" --bin "$NXS_BENCH_BIN" --work "$work" --mem "$mem" \
-  --pairs "${NXS_BENCH_PAIRS:-5}" "${names[@]}"
+python3 "$here/bench/measure.py" --bin "$NXS_BENCH_BIN" --tools "$tools" --work "$work" --mem "$mem" \
+  --pairs "${NXS_BENCH_PAIRS:-5}" "${measured[@]}"

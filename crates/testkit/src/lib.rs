@@ -12,6 +12,7 @@ pub mod rng;
 pub mod snapshot;
 pub mod suite;
 pub mod tree;
+pub mod uploads;
 
 pub use clock::FakeClock;
 pub use flaky::{FlakyStorage, Op, OpKind};
