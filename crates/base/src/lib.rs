@@ -15,6 +15,7 @@ pub mod record;
 pub mod report;
 pub mod secret;
 pub mod spec;
+pub mod tail;
 pub mod units;
 
 pub use error::{Error, ErrorKind, Result};

@@ -48,6 +48,11 @@ pub fn database_target(source: usize, database: &str) -> TargetName {
     TargetName { part: directory(database.as_bytes()), stem: stem(indexed(source, database).as_bytes()) }
 }
 
+/// Names what belongs to a whole server and is kept beside its databases: users, roles, grants. `what` opens with `@`.
+pub fn server_target(source: usize, what: &str) -> TargetName {
+    database_target(source, what)
+}
+
 /// Names a collection of a MongoDB source. The index stands in the name even for the first source.
 pub fn collection_target(source: usize, database: &str, collection: &str) -> TargetName {
     TargetName {

@@ -18,6 +18,7 @@ use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::ports::storage::Storage;
 use nxs_base::report::Problem;
 use nxs_base::spec::{JobSpec, StorageSpec};
+use nxs_base::tail::Tail;
 use nxs_sys::fsx;
 
 use crate::incremental::rebuild;
@@ -226,7 +227,7 @@ fn whole(
     };
     let mut plain = io::BufReader::with_capacity(256 << 10, plain);
     let passed = if is_tar { members(ctx, &mut plain, index) } else { Ok(()) };
-    let passed = passed.and_then(|()| drain(ctx, &mut plain));
+    let passed = passed.and_then(|()| drain(ctx, &mut plain)).and_then(|tail| ends_well(copy, &tail));
     drop(plain);
     let digests = std::mem::take(&mut *digest.lock().unwrap_or_else(PoisonError::into_inner)).finish();
     *read_bytes += digests.bytes;
@@ -289,17 +290,32 @@ fn members(ctx: &RunContext<'_>, plain: &mut dyn Read, index: Option<&IndexReade
     }
 }
 
-fn drain(ctx: &RunContext<'_>, plain: &mut dyn Read) -> Result<()> {
+/// Reads to the end; the last bytes, among which an end marker stands, come back.
+fn drain(ctx: &RunContext<'_>, plain: &mut dyn Read) -> Result<Tail> {
     let mut buffer = vec![0; 256 << 10];
+    let mut tail = Tail::default();
     loop {
         ctx.cancel.check()?;
         match plain.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
+            Ok(0) => return Ok(tail),
+            Ok(n) => {
+                tail.push(&buffer[..n]);
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(Error::from_io("cannot read the archive", e)),
         }
     }
+}
+
+/// A dump that says where it ends has to.
+fn ends_well(copy: &Copy, tail: &Tail) -> Result<()> {
+    let Some(marker) = copy.entry.record().and_then(|record| record.end_marker.as_deref()) else {
+        return Ok(());
+    };
+    if tail.holds(marker) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Corrupt, format!("the dump does not end with `{marker}`")))
 }
 
 /// Reads some frames: the first, the last, and a share of the others that differs from backup to backup and from

@@ -17,6 +17,7 @@ use nxs_base::ports::storage::Storage;
 use nxs_base::spec::{JobKind, JobSpec, RunSpec, SourceEntry, StorageSpec};
 use nxs_config::Commands;
 use nxs_engine::job::RunContext;
+use nxs_sources::registry::Surroundings;
 use nxs_sys::lock::{LockError, RunLock};
 
 use crate::cli::{Cli, Command, IndexAction, IndexArgs};
@@ -30,7 +31,7 @@ use crate::shelf;
 /// Opens one storage of a job.
 pub type OpenStorage = fn(&StorageSpec) -> Result<Arc<dyn Storage>>;
 /// Opens one source of a job.
-pub type OpenSource = fn(&SourceEntry, JobKind) -> Result<Box<dyn Source>>;
+pub type OpenSource = fn(&SourceEntry, JobKind, &Surroundings) -> Result<Box<dyn Source>>;
 
 /// What the program gets from outside.
 pub struct Env {
@@ -148,6 +149,21 @@ pub(crate) fn load_with_warnings(env: &Env, config: &Path) -> Result<(RunSpec, V
     let mut spec = loaded.spec.ok_or(Exit::Configuration)?;
     spec.jobs.iter_mut().for_each(own::leave_out);
     Ok((spec, loaded.diagnostics))
+}
+
+/// Opens one source of a job.
+pub(crate) fn open_source(
+    env: &Env,
+    spec: &RunSpec,
+    entry: &SourceEntry,
+    kind: JobKind,
+) -> Result<Box<dyn Source>> {
+    (env.open_source)(entry, kind, &surroundings(spec))
+}
+
+/// What sources get beside their settings.
+pub(crate) fn surroundings(spec: &RunSpec) -> Surroundings {
+    Surroundings { resolve: nxs_config::secrets::resolve, state_dir: PathBuf::from(&spec.main.state_dir) }
 }
 
 /// The surroundings of a command that reads backups and makes none.

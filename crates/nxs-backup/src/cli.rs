@@ -180,7 +180,7 @@ pub struct RestoreArgs {
     pub paths: Vec<String>,
 
     /// Directory to restore into; must be empty or absent
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["in_place", "dry_run"], conflicts_with = "in_place")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["in_place", "dry_run", "stdout", "into", "name", "list"], conflicts_with = "in_place")]
     pub to: Option<PathBuf>,
 
     /// Restore to where the files came from, over what is there
@@ -194,6 +194,27 @@ pub struct RestoreArgs {
     /// Leave out the leading directories: the content of the target lands in DIR itself
     #[arg(long, conflicts_with = "in_place")]
     pub strip: bool,
+
+    /// Print the plain dump of a database
+    #[arg(long, conflicts_with_all = ["to", "in_place", "into", "name"])]
+    pub stdout: bool,
+
+    /// Put a dump into a database of this server: `mysql://user@host:port/NAME`. The password is that of the job, or
+    /// `NXS_RESTORE_PASSWORD`
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["to", "in_place"])]
+    pub into: Option<String>,
+
+    /// Put a dump into a database of this name; without --into, on the server that it came from
+    #[arg(long = "as", value_name = "NAME", conflicts_with_all = ["to", "in_place"])]
+    pub name: Option<String>,
+
+    /// With --into or --as: what the database holds may go
+    #[arg(long, conflicts_with_all = ["to", "in_place", "stdout"])]
+    pub overwrite: bool,
+
+    /// List the backups that could be restored, and restore none
+    #[arg(long)]
+    pub list: bool,
 
     /// Show what would be done
     #[arg(long)]

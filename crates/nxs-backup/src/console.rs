@@ -34,6 +34,11 @@ impl Console {
         }
     }
 
+    /// Standard output for more than text: what is written fails as the stream does, a closed pipe too.
+    pub fn stream(&self) -> impl Write + '_ {
+        Stream(self)
+    }
+
     /// Says one sentence on stderr, with the prefix.
     pub fn say(&self, text: &str) {
         self.raw(&format!("{PREFIX}{}\n", harmless(text)));
@@ -61,6 +66,18 @@ impl Console {
     pub fn raw(&self, text: &str) {
         let mut err = lock(&self.err);
         drop(err.write_all(text.as_bytes()).and_then(|()| err.flush()));
+    }
+}
+
+struct Stream<'a>(&'a Console);
+
+impl Write for Stream<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        lock(&self.0.out).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        lock(&self.0.out).flush()
     }
 }
 

@@ -8,7 +8,7 @@ use nxs_base::ports::storage::Storage;
 use nxs_base::spec::{JobSpec, RunSpec, StorageSpec};
 use nxs_engine::catalog::{self, Catalog, ConfiguredGroup, GroupId};
 
-use crate::app::Env;
+use crate::app::{self, Env};
 use crate::exit::Exit;
 
 /// One storage of a job, read.
@@ -71,7 +71,7 @@ fn complain(env: &Env, job: &JobSpec, spec: &StorageSpec, error: &nxs_base::Erro
     env.console.say_with_hint(&text, error.hint());
 }
 
-/// The groups that the configuration names now: every target of every job. Needed to know whose a backup without a
+/// The groups that the configuration names now: every target of every job, as far as no server has to be asked. Needed to know whose a backup without a
 /// record is. Sources that cannot be opened, and patterns without a match, have none: `start` reports those.
 pub(crate) fn configured_groups<'a>(
     env: &Env,
@@ -81,7 +81,8 @@ pub(crate) fn configured_groups<'a>(
     let mut groups = Vec::new();
     for job in jobs {
         for entry in &job.sources {
-            let targets = (env.open_source)(entry, job.kind).and_then(|s| s.targets()).unwrap_or_default();
+            let opened = app::open_source(env, spec, entry, job.kind);
+            let targets = opened.and_then(|source| source.named_targets()).unwrap_or_default();
             groups.extend(targets.into_iter().flatten().map(|target| ConfiguredGroup {
                 id: GroupId {
                     server_name: server_name(env, spec).to_owned(),

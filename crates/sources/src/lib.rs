@@ -3,5 +3,9 @@
 //! A source expands its configuration to targets and pushes the bytes of each into a sink. It knows no storage, no
 //! period and no rotation. Neighbours: `nxs_base::ports::source` (the contract), `nxs_archive` (formats), `nxs_sys`.
 
+mod databases;
+mod dsn;
 pub mod files;
+pub mod mysql;
 pub mod registry;
+mod stream;

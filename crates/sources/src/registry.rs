@@ -1,51 +1,78 @@
 //! Which source serves which job type: one exhaustive match, so that a new type cannot be forgotten.
 
-use nxs_base::ports::source::Source;
+use std::path::PathBuf;
+
+use nxs_base::ports::source::{Receiver, Source};
+use nxs_base::secret::{Secret, SecretRef};
 use nxs_base::spec::job::SourceEntry;
 use nxs_base::spec::{JobKind, SourceSpec};
 use nxs_base::{Error, ErrorKind, Result};
 
 use crate::files::FilesSource;
+use crate::mysql::MysqlSource;
+
+/// What sources get from the program, beside their own settings.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Reads what a reference to a secret leads to. Called on first use.
+    pub resolve: fn(&SecretRef) -> Result<Secret>,
+    /// Where a source may leave word for the next run.
+    pub state_dir: PathBuf,
+}
+
+/// Where a dump is put back.
+#[derive(Debug, Clone, Default)]
+pub struct Destination {
+    /// Another server than the job's: `mysql://user@host:port/NAME`.
+    pub dsn: Option<String>,
+    /// Another name than that of the address, or of what was saved.
+    pub name: Option<String>,
+    /// What was saved: the database.
+    pub root: String,
+    /// What is there already may go.
+    pub may_replace: bool,
+}
 
 /// Opens one entry of `sources` of a job of type `kind`. Touches nothing yet.
-/// [`ErrorKind::Unsupported`] for job types that this build lacks, [`ErrorKind::Invalid`] for excludes that cannot be
-/// read.
-pub fn open(entry: &SourceEntry, kind: JobKind) -> Result<Box<dyn Source>> {
-    match (kind, &entry.spec) {
-        (JobKind::DescFiles | JobKind::IncFiles, SourceSpec::Files(spec)) => {
-            Ok(Box::new(FilesSource::new(spec.clone())?))
-        }
-        (
-            JobKind::DescFiles
-            | JobKind::IncFiles
-            | JobKind::Mysql
-            | JobKind::MysqlXtrabackup
-            | JobKind::MariadbBackup
-            | JobKind::Postgresql
-            | JobKind::PostgresqlBasebackup
-            | JobKind::Mongodb
-            | JobKind::Redis
-            | JobKind::External,
-            SourceSpec::Files(_) | SourceSpec::Later,
-        ) => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("job type `{}`: this build does not have it yet", kind.name()),
-        )),
+/// [`ErrorKind::Unsupported`] for job types that this build lacks, [`ErrorKind::Invalid`] for excludes or arguments that
+/// cannot be used.
+pub fn open(entry: &SourceEntry, kind: JobKind, around: &Surroundings) -> Result<Box<dyn Source>> {
+    match &entry.spec {
+        SourceSpec::Files(spec) => Ok(Box::new(FilesSource::new(spec.clone())?)),
+        SourceSpec::Mysql(spec) => Ok(Box::new(MysqlSource::new(spec.clone(), entry.index, around.clone())?)),
+        SourceSpec::Later => Err(lacking(kind)),
     }
+}
+
+/// Opens the place where a dump of this entry of `sources` can be put back. Asks nobody anything yet.
+pub fn open_receiver(
+    entry: &SourceEntry,
+    kind: JobKind,
+    to: &Destination,
+    around: &Surroundings,
+) -> Result<Box<dyn Receiver>> {
+    match &entry.spec {
+        SourceSpec::Mysql(spec) => MysqlSource::receiver(spec, to, around.clone()),
+        SourceSpec::Files(_) => {
+            let text = format!("backups of a `{}` job are files, and go into a directory", kind.name());
+            Err(Error::new(ErrorKind::Invalid, text).with_hint("Say where with --to DIR."))
+        }
+        SourceSpec::Later => Err(lacking(kind)),
+    }
+}
+
+fn lacking(kind: JobKind) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("job type `{}`: this build does not have it yet", kind.name()))
 }
 
 #[cfg(test)]
 mod tests {
-    use nxs_base::spec::{Compression, FilesSource};
+    use nxs_base::spec::{Compression, FilesSource, MysqlSource};
 
     use super::*;
 
-    fn entry(spec: SourceSpec) -> SourceEntry {
-        SourceEntry { index: 0, spec, compression: Compression::None }
-    }
-
     #[test]
-    fn file_jobs_open_and_all_others_say_that_this_build_lacks_them() {
+    fn every_type_that_has_settings_opens_and_all_others_say_that_this_build_lacks_them() {
         let files = FilesSource {
             targets: vec![],
             excludes: vec![],
@@ -53,11 +80,17 @@ mod tests {
             exclude_caches: false,
             exclude_if_present: vec![],
         };
+        let around =
+            Surroundings { resolve: |_| panic!("nothing is asked yet"), state_dir: "/nowhere".into() };
         for kind in JobKind::ALL {
-            let spec =
-                if kind.group() == "files" { SourceSpec::Files(files.clone()) } else { SourceSpec::Later };
-            match open(&entry(spec), kind) {
-                Ok(_) => assert_eq!(kind.group(), "files"),
+            let spec = match kind {
+                JobKind::DescFiles | JobKind::IncFiles => SourceSpec::Files(files.clone()),
+                JobKind::Mysql => SourceSpec::Mysql(MysqlSource::default()),
+                _ => SourceSpec::Later,
+            };
+            let is_later = spec == SourceSpec::Later;
+            match open(&SourceEntry { index: 0, spec, compression: Compression::None }, kind, &around) {
+                Ok(_) => assert!(!is_later, "{kind:?}"),
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Unsupported);
                     let text = format!("job type `{}`: this build does not have it yet", kind.name());

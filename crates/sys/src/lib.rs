@@ -1,7 +1,8 @@
 //! The operating system: files, walks, locks, users, signals. Knows nothing of jobs, backups or configuration keys.
 //!
-//! Every wrapper says in its error what was tried on what. `unsafe` stands in `users`, `priority` and `host` only.
+//! Every wrapper says in its error what was tried on what. `unsafe` stands in `users`, `priority`, `host` and `child` only.
 
+pub mod child;
 pub mod clock;
 pub mod file_read;
 pub mod fsx;

@@ -9,6 +9,7 @@ pub mod golden;
 pub mod history;
 pub mod memory;
 pub mod rng;
+pub mod servers;
 pub mod snapshot;
 pub mod suite;
 pub mod tree;

@@ -5,6 +5,7 @@
 
 pub mod discrete;
 pub mod incremental;
+pub mod stock;
 
 use crate::ports::storage::ObjectKey;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::entry::IndexEntry;
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::Tool;
 
 /// Set when the run is to end early. Checked between blocks.
 #[derive(Debug, Clone, Default)]
@@ -129,6 +130,14 @@ pub struct DumpReport {
     pub notes: Vec<Note>,
     pub files: u64,
     pub dirs: u64,
+    /// Child programs that took part.
+    pub tools: Vec<Tool>,
+    /// What stands in the [`crate::tail::Tail`] of the plain bytes if they are whole; none where the format itself tells.
+    pub end_marker: Option<String>,
+    /// How it was done, as far as somebody may want to know.
+    pub info: Vec<String>,
+    /// What a person should look at; the artefact is whole all the same.
+    pub warnings: Vec<String>,
 }
 
 impl DumpReport {
@@ -158,10 +167,55 @@ pub struct Lane<'a> {
     pub sink: &'a mut dyn Sink,
 }
 
+/// A state of the source that holds from before its first dump until after its last one.
+pub trait Snapshot {
+    /// Lets go of it. Dropping does the same, but then nobody hears of what went wrong.
+    fn close(self: Box<Self>) -> Result<()>;
+}
+
+/// The snapshot of a source that needs none.
+pub struct NoSnapshot;
+
+impl Snapshot for NoSnapshot {
+    fn close(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Where a dump can be put back: one database of one server.
+pub trait Receiver {
+    /// What it is, for messages: `mysql://127.0.0.1:3306/shop`, without secrets.
+    fn place(&self) -> String;
+
+    /// Rehearses what [`Receiver::receive`] needs, changing nothing. [`ErrorKind::Exists`] if there is something
+    /// already and it may not be replaced.
+    fn check(&self) -> Result<()>;
+
+    /// Feeds a whole plain dump to the server; what was there before goes. Fails if the server's client does, and with
+    /// what reading fails with; what got in until then stays in. May be called again after that.
+    fn receive(&self, plain: &mut dyn std::io::Read, cancel: &Cancel) -> Result<()>;
+}
+
 /// What a job saves: one entry of `sources`.
 pub trait Source: Send {
     /// Expands to targets, in configuration order. A pattern without a match is an `Err` in the list.
     fn targets(&self) -> Result<Vec<Result<Target>>>;
+
+    /// The targets as far as they are known without asking a server; for commands that only look at storages.
+    fn named_targets(&self) -> Result<Vec<Result<Target>>> {
+        self.targets()
+    }
+
+    /// Mends what a run that died left behind in the server (replication that is still stopped); changes nothing else.
+    /// Says what was done.
+    fn recover(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Brings the source into the state in which all its targets are dumped.
+    fn snapshot(&self, _cancel: &Cancel) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(NoSnapshot))
+    }
 
     /// Rehearses what the dump needs (the directory opens, the server answers), changing nothing.
     fn probe(&self, target: &Target) -> Result<()>;

@@ -118,6 +118,8 @@ pub struct Record {
     pub periods: Periods,
     pub files: u64,
     pub dirs: u64,
+    /// What stands in the last KiB of the plain bytes of a dump; none where the format itself tells its end.
+    pub end_marker: Option<String>,
 }
 
 impl Record {

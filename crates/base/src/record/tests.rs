@@ -39,6 +39,7 @@ fn sample() -> Record {
         periods: Periods::ALL,
         files: 17,
         dirs: 3,
+        end_marker: None,
     }
 }
 

@@ -56,6 +56,8 @@ struct RecordWire {
     periods: Vec<String>,
     files: u64,
     dirs: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end_marker: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -131,6 +133,7 @@ pub(super) fn write(record: &Record) -> String {
         periods: r.periods.iter().map(|p| p.name().to_owned()).collect(),
         files: r.files,
         dirs: r.dirs,
+        end_marker: r.end_marker,
     };
     let mut line =
         serde_json::to_string(&wire).expect("strings, numbers and string-keyed maps always serialise");
@@ -211,6 +214,7 @@ fn check(w: RecordWire) -> Result<Record> {
         counts: w.counts,
         files: w.files,
         dirs: w.dirs,
+        end_marker: w.end_marker,
     })
 }
 

@@ -1,5 +1,6 @@
 //! One job.
 
+use super::database::{Floor, MysqlSource};
 use super::storage::StorageSpec;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +43,22 @@ impl JobKind {
             Self::Mongodb => "mongodb",
             Self::Redis => "redis",
             Self::External => "external",
+        }
+    }
+
+    /// Extensions of its archives, v2's and ours, the one that is written first; none are fixed for modules of users.
+    pub fn extensions(self) -> &'static [&'static str] {
+        match self {
+            Self::DescFiles
+            | Self::IncFiles
+            | Self::MysqlXtrabackup
+            | Self::MariadbBackup
+            | Self::PostgresqlBasebackup => &["tar"],
+            Self::Mysql => &["sql"],
+            Self::Postgresql => &["pgdump.sql", "pgdump"],
+            Self::Mongodb => &["mongodump"],
+            Self::Redis => &["rdb"],
+            Self::External => &[],
         }
     }
 
@@ -112,6 +129,7 @@ pub struct FilesSource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceSpec {
     Files(FilesSource),
+    Mysql(MysqlSource),
     /// Read and validated; this build cannot run it yet.
     Later,
 }
@@ -135,4 +153,6 @@ pub struct JobSpec {
     /// For `inc_files`: how many month directories are kept beside the current one, 0 to 12.
     pub months_to_store: u32,
     pub require: Require,
+    /// None for what is not dumped.
+    pub floor: Option<Floor>,
 }

@@ -1,9 +1,11 @@
 //! Validated settings: what the configuration means, after all aliases, defaults and dialects.
 
+pub mod database;
 pub mod job;
 pub mod main;
 pub mod storage;
 
+pub use database::{Connect, Floor, MysqlSource, Selection, Tls, TlsMode};
 pub use job::{Compression, FilesSource, JobKind, JobSpec, Require, Rotation, SourceEntry, SourceSpec};
 pub use main::{IoNice, MainSpec, RunSpec};
 pub use storage::{Retention, StorageKind, StorageSpec};

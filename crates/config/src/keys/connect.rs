@@ -2,13 +2,15 @@
 
 use nxs_base::spec::JobKind as J;
 
-use super::{Key, KeyType, Section, key};
+use super::{Key, KeyType, NEW, Section, key};
 
 const PHYSICAL: &[J] = &[J::MysqlXtrabackup, J::MariadbBackup];
 const NETWORK: &[J] = &[J::Mysql, J::Postgresql, J::PostgresqlBasebackup, J::Redis];
 const WITH_PORT: &[J] = &[J::Mysql, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb, J::Redis];
 const WITH_USER: &[J] = &[J::Mysql, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb];
 const WITH_PASSWORD: &[J] = &[J::Mysql, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb, J::Redis];
+
+const WITH_TLS: &[J] = &[J::Mysql];
 
 const fn connect(name: &'static str, kind: KeyType, doc: &'static str) -> Key {
     key(Section::Connect, name, kind, doc)
@@ -42,6 +44,28 @@ pub(super) const KEYS: &[Key] = &[
     )
     .jobs(&[J::Mysql])
     .example("/root/.my.cnf"),
+    connect(
+        "tls",
+        KeyType::Choice(&["client", "off", "required", "verified"]),
+        "Encryption on the way to the server: as the client does it by itself, `off`, `required` whoever answers, or \
+         `verified`: with a certificate that fits the host.",
+    )
+    .since(NEW)
+    .jobs(WITH_TLS)
+    .default("client")
+    .example("verified"),
+    connect("tls_ca", KeyType::Path, "Certificates that are trusted.")
+        .since(NEW)
+        .jobs(WITH_TLS)
+        .example("/etc/ssl/db-ca.pem"),
+    connect("tls_cert", KeyType::Path, "Certificate that is shown to the server.")
+        .since(NEW)
+        .jobs(WITH_TLS)
+        .example("/etc/ssl/backup.pem"),
+    connect("tls_key", KeyType::Path, "Key of that certificate.")
+        .since(NEW)
+        .jobs(WITH_TLS)
+        .example("/etc/ssl/backup.key"),
     connect("path_to_conf", KeyType::Path, "Configuration file of the server.")
         .jobs(PHYSICAL)
         .reach()

@@ -2,6 +2,7 @@
 
 use nxs_base::spec::JobKind as J;
 
+use super::source::DATABASES;
 use super::{Key, KeyType, NEW, Section, key, number};
 
 const fn job(name: &'static str, kind: KeyType, doc: &'static str) -> Key {
@@ -43,6 +44,8 @@ pub(super) const KEYS: &[Key] = &[
     job("safety_backup", KeyType::Flag, "`yes` is `rotation: after`.").since("2.1.12").jobs(DISCRETE).default("no").example("yes"),
     job("deferred_copying_level", number(0, 9, ""), "v2's choice of when finished dumps are delivered; read, and without effect where nothing is staged.").since("2.2.0").jobs(DISCRETE).default("0").example("0"),
     job("inc_months_to_store", number(0, 12, "months"), "How many month directories are kept.").since("2.5.0").jobs(&[J::IncFiles]).default("12").example("12"),
+    job("shrink_warning", number(0, 99, "percent"), "A dump smaller than this share of the median of the last seven of its target is a warning; 0 is none.").since(NEW).jobs(DATABASES).default("50").example("30"),
+    job("shrink_error", number(0, 99, "percent"), "A dump smaller than this share of that median is an error, and is not kept; 0 is none.").since(NEW).jobs(DATABASES).default("10").example("0"),
     job("rotation", KeyType::Choice(&["auto", "before", "after"]), "When old backups go: `before` the new one is made, `after` it is complete, or `auto`: after it, unless it would not fit.").since(NEW).default("auto").example("auto"),
     job("compression", KeyType::Compression, "Compression of all sources that do not set their own.").since(NEW).example("{zstd: 3}"),
     job("require", KeyType::Require, "How many enabled storages must get their copy for the job to be done: `all`, `any` or a number.").since(NEW).default("all").example("all"),

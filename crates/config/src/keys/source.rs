@@ -7,7 +7,7 @@ use super::{Key, KeyType, NEW, Section, key};
 
 const FILES: &[J] = &[J::DescFiles, J::IncFiles];
 const SQL: &[J] = &[J::Mysql, J::Postgresql];
-const DATABASES: &[J] = &[
+pub(super) const DATABASES: &[J] = &[
     J::Mysql,
     J::MysqlXtrabackup,
     J::MariadbBackup,
@@ -26,11 +26,11 @@ const fn source(name: &'static str, kind: KeyType, doc: &'static str) -> Key {
 pub(super) const KEYS: &[Key] = &[
     source("connect", KeyType::Mapping, "How the database is reached.").jobs(DATABASES).filled().example("{db_host: localhost, db_user: backup, db_password: 'FILE:/etc/nxs-backup/db.pass'}"),
     source("target", KeyType::List, "Globs of files and directories; each match is one backup.").aliases(&["targets"]).jobs(FILES).filled().example("[/var/www/*/]"),
-    source("target", KeyType::List, "Names of databases, or `all`.").aliases(&["targets"]).jobs(SQL).filled().example("[all]"),
+    source("target", KeyType::List, "Names or globs of databases, or `all`.").aliases(&["targets"]).jobs(SQL).filled().example("[all]"),
     source("target_dbs", KeyType::List, "Names of databases, or `all`.").jobs(&[J::Mongodb]).filled().example("[all]"),
     source("target_collections", KeyType::List, "Names of collections, or `all`.").jobs(&[J::Mongodb]).filled().example("[all]"),
     source("excludes", KeyType::List, "What to leave out: paths relative to every target or absolute; globs and `**` work.").jobs(FILES).example("[bitrix/cache, '**/*.tmp']"),
-    source("excludes", KeyType::List, "Databases to leave out.").jobs(SQL).example("[information_schema, performance_schema]"),
+    source("excludes", KeyType::List, "Databases to leave out, and tables as `database.table`; globs work.").jobs(SQL).example("[information_schema, performance_schema, shop.cache_*]"),
     source("exclude_dbs", KeyType::List, "Databases to leave out.").jobs(&[J::Mongodb]).example("[admin]"),
     source("exclude_collections", KeyType::List, "Collections to leave out.").jobs(&[J::Mongodb]).example("[test]"),
     source("gzip", KeyType::Flag, "`yes` is gzip of level 4 (of 1 to 12; about as small as `gzip -6`), `no` is none. Required unless `compression` is set here, in the job or in `main`.").jobs(ALL_BUT_EXTERNAL).example("yes"),

@@ -179,6 +179,14 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Where a secret is, as far as it is set.
+    pub(crate) fn secret(&self, name: &str) -> Option<SecretRef> {
+        match &self.field(name)?.value {
+            Some(Read::Secret(secret)) => Some(secret.clone()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
         match self.field(name).and_then(|f| f.value.as_ref()) {
             Some(Read::List(list)) => list.clone(),

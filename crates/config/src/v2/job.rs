@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use nxs_base::spec::{
-    Compression, JobKind, JobSpec, Rotation, SourceEntry, SourceSpec, StorageKind, StorageSpec,
+    Compression, Floor, JobKind, JobSpec, Rotation, SourceEntry, SourceSpec, StorageKind, StorageSpec,
 };
 
 use super::{Inherited, rotation, source, storage};
@@ -60,6 +60,19 @@ pub(super) fn read(
         rotation: inherited.rotation,
         months_to_store: job.number("inc_months_to_store").and_then(|n| u32::try_from(n).ok()).unwrap_or(12),
         require: job.require("require").unwrap_or_default(),
+        floor: floor(&job, kind),
+    })
+}
+
+/// Only what is dumped can come out short without anybody noticing.
+fn floor(job: &Fields<'_>, kind: JobKind) -> Option<Floor> {
+    let percent = |name: &str, default| {
+        job.number(name).and_then(|percent| u8::try_from(percent).ok()).unwrap_or(default)
+    };
+    let Floor { warn_percent, fail_percent } = Floor::default();
+    (kind.group() == "databases").then(|| Floor {
+        warn_percent: percent("shrink_warning", warn_percent),
+        fail_percent: percent("shrink_error", fail_percent),
     })
 }
 

@@ -9,6 +9,7 @@ use crate::keys::{Section, What};
 use crate::read::{self, Fields, Form, Reader};
 use crate::tree::{Node, Value};
 
+mod database;
 mod job;
 mod source;
 mod storage;

@@ -1,8 +1,8 @@
-//! One entry of `sources` with its `connect`. Values of single keys: [`crate::read`].
+//! One entry of `sources`; what databases have beside it stands in `database`. Values of single keys: [`crate::read`].
 
 use nxs_base::spec::{Compression, FilesSource, JobKind, SourceEntry, SourceSpec};
 
-use super::Inherited;
+use super::{Inherited, database};
 use crate::keys::{Section, What};
 use crate::read::{self, Fields, Form, Reader};
 use crate::tree::Node;
@@ -16,18 +16,11 @@ pub(super) fn read(
 ) -> Option<SourceEntry> {
     let form = Form { section: Section::Source, what: What::Job(kind), strict: true };
     let source = Fields::open(reader, node, path, form)?;
-    if let Some(node) = source.node("connect").filter(|n| !n.is_unset()) {
-        read_connect(reader, node, source.path_of("connect"), kind);
-    }
     let targets = source.list("target");
     if matches!(kind, JobKind::DescFiles | JobKind::IncFiles) {
         for target in targets.iter().filter(|t| !t.starts_with('/')) {
             read::relative(reader, source.at_of("target"), &source.path_of("target"), target);
         }
-    }
-    if source.text("extra_keys").is_some_and(|text| shlex::split(text).is_none()) {
-        let message = format!("{}: a quote is not closed", source.path_of("extra_keys"));
-        reader.diags.error(source.at_of("extra_keys"), message);
     }
     let spec = match kind {
         JobKind::DescFiles | JobKind::IncFiles => SourceSpec::Files(FilesSource {
@@ -37,7 +30,7 @@ pub(super) fn read(
             exclude_caches: source.flag("exclude_caches").unwrap_or(false),
             exclude_if_present: names(reader, &source),
         }),
-        _ => SourceSpec::Later,
+        _ => database::read(reader, &source, kind),
     };
     Some(SourceEntry { index, spec, compression: compression(reader, &source, inherited.compression) })
 }
@@ -81,25 +74,5 @@ fn compression(reader: &mut Reader, source: &Fields<'_>, outer: Option<Compressi
             }
             Compression::None
         }
-    }
-}
-
-fn read_connect(reader: &mut Reader, node: &Node, path: String, kind: JobKind) {
-    let form = Form { section: Section::Connect, what: What::Job(kind), strict: true };
-    let Some(connect) = Fields::open(reader, node, path, form) else { return };
-    match kind {
-        JobKind::Mongodb if connect.is_filled("db_user") != connect.is_filled("db_password") => {
-            let message = format!("{}: needs both `db_user` and `db_password`, or neither", connect.path);
-            reader.diags.error(&connect.at, message);
-        }
-        JobKind::Redis if !connect.has("db_host") && !connect.has("socket") => {
-            reader.diags.error(&connect.at, format!("{}: needs `db_host` or `socket`", connect.path));
-        }
-        JobKind::Redis if !connect.is_filled("db_host") && !connect.is_filled("socket") => {
-            let message =
-                format!("{}: `db_host` and `socket` are empty; nothing can be reached", connect.path);
-            reader.diags.warn(&connect.at, message);
-        }
-        _ => {}
     }
 }

@@ -79,6 +79,7 @@ impl Made {
             periods: periods_of(self.at.date()),
             files: 1,
             dirs: 1,
+            end_marker: None,
         }
     }
 

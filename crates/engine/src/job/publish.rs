@@ -68,6 +68,12 @@ pub(super) fn publish(
     for note in &dump.notes {
         work.ctx.events.emit(&Event::Noted { job: &work.job.name, target: &work.target.name, note });
     }
+    for message in &dump.info {
+        work.ctx.events.emit(&Event::Info { job: &work.job.name, message });
+    }
+    for message in &dump.warnings {
+        work.ctx.events.emit(&Event::Warned { job: &work.job.name, message });
+    }
     report.plain_bytes += plain_bytes;
     report.stored_bytes += archive.bytes;
     report.dump = dump;
@@ -193,12 +199,13 @@ fn record(
         index,
         compression: compression_text(work.entry.compression),
         recipients: Vec::new(),
-        tools: Vec::new(),
+        tools: dump.tools.clone(),
         completeness: if dump.gaps() == 0 { Completeness::Complete } else { Completeness::Gaps },
         counts: dump.counts.iter().map(|(kind, n)| (kind.name().to_owned(), *n)).collect(),
         periods: calendar::periods_of(now.date()),
         files: dump.files,
         dirs: dump.dirs,
+        end_marker: dump.end_marker.clone(),
     }
 }
 

@@ -108,9 +108,16 @@ fn run_inner(ctx: &RunContext<'_>, job: &JobSpec, ports: JobPorts, now: &Zoned, 
         }
     }
     for (entry, source, targets) in work {
+        let snapshot = match source.snapshot(ctx.cancel) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                fail(ctx, report, &error);
+                continue;
+            }
+        };
         for target in targets {
             if ctx.cancel.is_cancelled() {
-                return;
+                break;
             }
             match target {
                 Ok(target) => {
@@ -123,6 +130,12 @@ fn run_inner(ctx: &RunContext<'_>, job: &JobSpec, ports: JobPorts, now: &Zoned, 
                 Err(error) => fail(ctx, report, &error),
             }
         }
+        if let Err(error) = snapshot.close() {
+            fail(ctx, report, &error);
+        }
+    }
+    if ctx.cancel.is_cancelled() {
+        return;
     }
     for store in &stores {
         if let Err(error) = store.write_guide(ctx) {

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Zoned;
 use jiff::civil::DateTime;
+use jiff::{Timestamp, Zoned};
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::event::Event;
 use nxs_base::layout::discrete::ArchiveName;
 use nxs_base::layout::incremental;
 use nxs_base::ports::source::Target;
 use nxs_base::ports::storage::{ObjectKey, Storage};
+use nxs_base::record::BackupId;
 use nxs_base::report::{DroppedBackup, Problem};
 use nxs_base::spec::{JobSpec, StorageSpec};
 
@@ -105,6 +106,13 @@ impl Store {
             .collect();
         items.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| b.key.cmp(&a.key)));
         items
+    }
+
+    /// Id, start and plain bytes of the recorded backups of one group.
+    pub(super) fn dumps(&self, group: &GroupId) -> Vec<(BackupId, Timestamp, u64)> {
+        let entries = self.catalog.of_group(group, &self.groups).into_iter();
+        let records = entries.filter_map(CatalogEntry::record);
+        records.map(|record| (record.id, record.started, record.plain_bytes)).collect()
     }
 
     /// A name that nothing on the storage has yet, in any period: seconds are told when the minute is taken.

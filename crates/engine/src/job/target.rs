@@ -5,7 +5,7 @@ use nxs_archive::frames::Codec;
 use nxs_archive::index::{IndexStart, IndexWriter};
 use nxs_base::calendar::{self, Destination};
 use nxs_base::entry::FileTime;
-use nxs_base::error::{Error, Result};
+use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::event::Event;
 use nxs_base::layout;
 use nxs_base::layout::discrete::{self, ArchiveName, CompressionSuffix, Suffix};
@@ -16,12 +16,13 @@ use nxs_base::report::{CopyOutcome, DroppedBackup, Problem, TargetReport};
 use nxs_base::spec::job::SourceEntry;
 use nxs_base::spec::{JobKind, JobSpec};
 
+use super::floor::{self, Verdict};
 use super::increment;
 use super::publish::{Birth, Published, backup_id, publish};
 use super::run::RunContext;
 use super::store::Store;
 use crate::catalog::{CatalogEntry, GroupId, Origin, PeriodLink};
-use crate::pipeline::run::{Lane, Passage, pass};
+use crate::pipeline::run::{Lane, Passage, Passed, pass};
 use crate::rotation::order::{Order, decide_order, drop_first};
 use crate::rotation::plan::{Action, Policy};
 
@@ -132,6 +133,7 @@ fn save(
             progress: &progress,
         },
     )?;
+    check_floor(work, stores, &slots, &passed)?;
     let birth = Birth { id, now, level: Record::FULL, parents: Vec::new() };
     let places: Vec<_> = slots.iter().map(|s| (s.store, s.key.clone())).collect();
     let Published { record, committed, .. } = publish(work, stores, &places, passed, &birth, report)?;
@@ -144,6 +146,30 @@ fn save(
         }
     }
     Ok(())
+}
+
+/// Holds a dump against the last ones of its target, on whatever storage they lie.
+fn check_floor(work: &TargetJob<'_>, stores: &[Store], slots: &[Slot], passed: &Passed) -> Result<()> {
+    let Some(floor) = work.job.floor else { return Ok(()) };
+    // Where no storage took the bytes, nothing is known of the dump, and the storages tell why.
+    if passed.staged.iter().all(Result::is_err) {
+        return Ok(());
+    }
+    let group = group_of(work);
+    let history = slots.iter().flat_map(|slot| stores[slot.store].dumps(&group));
+    match floor::judge(floor, passed.plain_bytes, history) {
+        Verdict::Fine => Ok(()),
+        Verdict::Small(text) => {
+            let message = format!("`{}`: {text}", work.target.name);
+            work.ctx.events.emit(&Event::Warned { job: &work.job.name, message: &message });
+            Ok(())
+        }
+        Verdict::TooSmall(text) => {
+            let message = format!("the dump of `{}` is not kept: {text}", work.target.name);
+            Err(Error::new(ErrorKind::Corrupt, message)
+                .with_hint("If so much went on purpose, set `shrink_error: 0` in the job for one run."))
+        }
+    }
 }
 
 /// Whose the backups of a target are.

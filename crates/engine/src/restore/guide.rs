@@ -3,6 +3,10 @@
 //! Names are chosen by tenants of the server: shell commands quote them, text escapes them, and neither can hold a
 //! line break (keys have no control bytes, roots are percent-escaped).
 
+use nxs_base::layout::discrete;
+use nxs_base::layout::stock::{self, Feed};
+use nxs_base::ports::storage::ObjectKey;
+
 /// One backup that the page names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuideLine {
@@ -26,15 +30,15 @@ pub fn render(server: &str, backup_dir: &str, lines: &[GuideLine]) -> String {
     let mut page = String::new();
     page.push_str("# How to restore what lies here\n\n");
     page.push_str(&format!(
-        "Backups of the server {} below `{}`. The archives are PAX tar files, compressed with gzip (`.gz`) or zstd \
-         (`.zst`). No special program is needed; run the commands as root, in this directory, so that owners, \
+        "Backups of the server {} below `{}`. Backups of files are PAX tar files, those of databases what the \
+         database's own dump program writes; compressed with gzip (`.gz`) or zstd (`.zst`). No special program is needed; run the commands as root, in this directory, so that owners, \
          ACLs and extended attributes come back.\n\n",
         code(server),
         backup_dir.replace('`', "'")
     ));
     page.push_str("Beside each archive lie `….nxs.json` (its record: digests, sizes, when and what) and ");
     page.push_str(
-        "`….nxs.idx` (the list of what is inside). An archive without a record is not a finished backup.\n",
+        "`….nxs.idx` (for files: the list of what is inside). An archive without a record is not a finished backup.\n",
     );
     for line in lines {
         push_line(&mut page, line);
@@ -73,6 +77,12 @@ fn push_line(page: &mut String, line: &GuideLine) {
         [] => "No chain is whole here: for every backup one of its parents is missing. What is left of it can be \
                unpacked one archive after the other, without `-G`.\n"
             .to_owned(),
+        [key] if let Some(feed) = feed_of(key) => format!(
+            "Newest: {}{state}. {}\n\n```sh\n{}\n```\n",
+            line.when,
+            feed.before,
+            feed_command(feed, key, &line.root)
+        ),
         [key] => format!(
             "Newest: {}{state}.\n\n```sh\nmkdir -p /tmp/restore\n{}\n```\n",
             line.when,
@@ -101,6 +111,26 @@ fn push_line(page: &mut String, line: &GuideLine) {
         page.push_str(&format!("\n- the full {}\n", code(full)));
         rest.iter().for_each(|key| page.push_str(&format!("  - {}\n", code(key))));
     }
+}
+
+fn feed_of(key: &str) -> Option<Feed> {
+    let name = discrete::parse(&ObjectKey::new(key).ok()?)?.name;
+    stock::feed(&name.extension)
+}
+
+/// The command that feeds a dump to its client. What belongs to a whole server (`@users`) goes into no database.
+fn feed_command(feed: Feed, key: &str, root: &str) -> String {
+    let decompress = match key.rsplit('.').next() {
+        Some("gz") => "gzip -dc",
+        Some("zst") => "zstd -dc",
+        _ => "cat",
+    };
+    let database = match root.strip_prefix('@') {
+        Some(_) => String::new(),
+        None if root.starts_with('-') => format!(" -- {}", quoted(root)),
+        None => format!(" {}", quoted(root)),
+    };
+    format!("{decompress} {} | {}{database}", shell_quote(key), feed.client)
 }
 
 /// The command that unpacks one archive.
@@ -132,7 +162,13 @@ pub fn shell_quote(text: &str) -> String {
         return text.to_owned();
     }
     let path = if text.starts_with('-') { format!("./{text}") } else { text.to_owned() };
-    format!("'{}'", path.replace('\'', r"'\''"))
+    quoted(&path)
+}
+
+/// In quotes, whatever it is. Control bytes, which no shell script on a page can show, become `?`.
+fn quoted(text: &str) -> String {
+    let shown: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    format!("'{}'", shown.replace('\'', r"'\''"))
 }
 
 /// A Markdown code span around untrusted text.

@@ -2,6 +2,7 @@
 
 pub mod browse;
 mod chain;
+pub mod dump;
 pub mod extract;
 pub mod fetch;
 pub mod guide;

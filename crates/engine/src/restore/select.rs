@@ -43,6 +43,14 @@ pub struct Candidate {
     pub copies: Vec<Copy>,
 }
 
+impl Candidate {
+    /// Whether it is one stream for a server's client, and no tree of files.
+    pub fn is_dump(&self) -> bool {
+        let name = self.copies.first().and_then(|copy| copy.entry.name.as_ref());
+        name.is_some_and(|name| name.extension != "tar")
+    }
+}
+
 /// Reads all storages, the local ones first; those that cannot be read are returned as problems.
 pub fn shelves(storages: &[(StorageSpec, Arc<dyn Storage>)]) -> (Vec<Shelf>, Vec<Error>) {
     let mut shelves = Vec::new();
@@ -215,9 +223,8 @@ fn candidate(
         });
     }
     let (part, stem) = entry.part_and_stem()?;
-    let is_tar = entry.name.as_ref().is_none_or(|n| n.extension == "tar");
-    if !is_tar || job.kind.group() != "files" || entry.increment.is_some() != (job.kind == JobKind::IncFiles)
-    {
+    let fits = entry.name.as_ref().is_none_or(|n| job.kind.extensions().contains(&n.extension.as_str()));
+    if !fits || entry.increment.is_some() != (job.kind == JobKind::IncFiles) {
         return None;
     }
     let target = if part.is_empty() { stem.to_owned() } else { part.to_owned() };

@@ -188,5 +188,6 @@ fn job(kind: JobKind) -> JobSpec {
         rotation: Rotation::After,
         months_to_store: 12,
         require: Require::All,
+        floor: None,
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod help;
 pub(crate) mod index;
 pub(crate) mod ls;
 pub(crate) mod restore;
+mod restore_dump;
 pub(crate) mod rotate;
 pub(crate) mod start;
 pub(crate) mod test;

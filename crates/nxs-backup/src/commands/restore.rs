@@ -7,10 +7,11 @@ use nxs_base::ErrorKind;
 use nxs_base::spec::JobSpec;
 use nxs_base::spec::job::SourceSpec;
 use nxs_base::units::human_bytes;
+use nxs_engine::restore::select::Wanted;
 use nxs_engine::restore::{self, Excludes, Request, Restored};
 use nxs_sources::files;
 
-use super::when;
+use super::{restore_dump, when};
 use crate::app::{self, Env};
 use crate::cli::RestoreArgs;
 use crate::exit::Exit;
@@ -38,6 +39,19 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Exit {
         let names: Vec<&str> = job.storages.iter().map(|s| s.name.as_str()).collect();
         env.console.say(&format!("job '{}' has no storage `{from}`, it has: {}", job.name, names.join(", ")));
         return Exit::Usage;
+    }
+    let wanted = Wanted {
+        source: args.source,
+        target: args.target.as_deref(),
+        at,
+        from: args.from.as_deref(),
+        adopt: args.adopt,
+    };
+    if args.list {
+        return restore_dump::list(env, &spec, job, &wanted);
+    }
+    if restore_dump::is_meant(args) {
+        return restore_dump::run(env, &spec, job, &wanted, args);
     }
     let excludes = match args.delete.then(|| excludes_of(job)).transpose() {
         Ok(excludes) => excludes,

@@ -54,6 +54,7 @@ fn run_spec(env: &Env, spec: &RunSpec, warnings: &[Diagnostic], args: &StartArgs
         Ok(locks) => locks,
         Err(exit) => return exit,
     };
+    recover(env, spec, &log);
     let (report, bug) = run_jobs(env, spec, &jobs, &log);
     let exit = Exit::of_run(&report, bug);
     log.finish();
@@ -94,7 +95,7 @@ fn run_jobs(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], log: &RunLog<'_>) -> (
             if env.cancel.is_cancelled() {
                 break;
             }
-            if let Some(problem) = lacking(env, job) {
+            if let Some(problem) = lacking(env, spec, job) {
                 let lacks = empty_report(job, problem);
                 log.report_rest(&lacks);
                 report.jobs.push(lacks);
@@ -120,11 +121,27 @@ fn run_jobs(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], log: &RunLog<'_>) -> (
     (report, bug)
 }
 
+/// Mends what a run that died left behind in servers, whichever jobs were asked for now.
+fn recover(env: &Env, spec: &RunSpec, log: &RunLog<'_>) {
+    for job in &spec.jobs {
+        for entry in &job.sources {
+            let recovered = app::open_source(env, spec, entry, job.kind).and_then(|source| source.recover());
+            match recovered {
+                Ok(None) => {}
+                Ok(Some(text)) => log.say(Level::Warning, Some(&job.name), &messages::sentence(&text)),
+                // What this build lacks, or cannot open, is told where the job is run.
+                Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Invalid) => {}
+                Err(error) => log.say_error(&error),
+            }
+        }
+    }
+}
+
 fn open(env: &Env, spec: &RunSpec, job: &JobSpec) -> JobPorts {
     let enabled = job.storages.iter().filter(|s| s.enable);
     JobPorts {
         storages: enabled.map(|s| (s.clone(), (env.open_storage)(s))).collect(),
-        sources: job.sources.iter().map(|s| (s.clone(), (env.open_source)(s, job.kind))).collect(),
+        sources: job.sources.iter().map(|s| (s.clone(), app::open_source(env, spec, s, job.kind))).collect(),
         neighbours: shelf::configured_groups(env, spec, shelf::neighbours(spec, job)),
     }
 }
@@ -144,8 +161,8 @@ fn broken(job: &JobSpec, panic: &(dyn std::any::Any + Send)) -> JobReport {
 }
 
 /// What this build lacks for all of the job, whatever day it is: such a job must never look green.
-fn lacking(env: &Env, job: &JobSpec) -> Option<Problem> {
-    let mut errors = job.sources.iter().map(|s| (env.open_source)(s, job.kind).err());
+fn lacking(env: &Env, spec: &RunSpec, job: &JobSpec) -> Option<Problem> {
+    let mut errors = job.sources.iter().map(|s| app::open_source(env, spec, s, job.kind).err());
     let first = errors.next().flatten().filter(|e| e.kind() == ErrorKind::Unsupported);
     first.filter(|_| errors.all(|e| e.is_some())).as_ref().map(Problem::from)
 }

@@ -6,7 +6,7 @@ use nxs_base::ErrorKind;
 use nxs_base::spec::{JobSpec, RunSpec};
 use nxs_config::Commands;
 
-use crate::app::{Env, GROUPS};
+use crate::app::{self, Env, GROUPS};
 use crate::exit::Exit;
 
 pub(crate) fn run(env: &Env, config: &Path) -> Exit {
@@ -28,7 +28,7 @@ fn sources_open(env: &Env, spec: &RunSpec) -> bool {
     let mut good = true;
     for job in &spec.jobs {
         for source in &job.sources {
-            if let Err(error) = (env.open_source)(source, job.kind)
+            if let Err(error) = app::open_source(env, spec, source, job.kind)
                 && error.kind() != ErrorKind::Unsupported
             {
                 good = false;
@@ -52,7 +52,7 @@ fn show_plan(env: &Env, spec: &RunSpec) {
                 plural(job.sources.len(), "source"),
                 if storages.is_empty() { "no storage".into() } else { storages.join(", ") },
             ));
-            for note in notes(env, job) {
+            for note in notes(env, spec, job) {
                 env.console.say(&format!("job '{}': note: {note}", job.name));
             }
         }
@@ -60,7 +60,7 @@ fn show_plan(env: &Env, spec: &RunSpec) {
 }
 
 /// What this build cannot run yet. Nothing but the types is asked: a server that is down is no fault of the file.
-fn notes(env: &Env, job: &JobSpec) -> Vec<String> {
+fn notes(env: &Env, spec: &RunSpec, job: &JobSpec) -> Vec<String> {
     let mut notes = Vec::new();
     for storage in job.storages.iter().filter(|s| s.enable) {
         if let Err(error) = (env.open_storage)(storage)
@@ -70,7 +70,7 @@ fn notes(env: &Env, job: &JobSpec) -> Vec<String> {
         }
     }
     for source in &job.sources {
-        if let Err(error) = (env.open_source)(source, job.kind)
+        if let Err(error) = app::open_source(env, spec, source, job.kind)
             && error.kind() == ErrorKind::Unsupported
         {
             notes.push(error.chain());

@@ -29,6 +29,7 @@ fn lines(events: &[Event<'_>]) -> String {
         rotation: nxs_base::spec::Rotation::Auto,
         months_to_store: 12,
         require: nxs_base::spec::Require::All,
+        floor: None,
     };
     let messages = Messages::new(&[job]);
     events.iter().filter_map(|e| messages.entry(e)).map(|e| e.line(&now)).collect()

@@ -17,6 +17,7 @@ use nxs_base::ports::storage::Storage;
 use nxs_base::spec::{JobKind, SourceEntry, SourceSpec, StorageSpec};
 use nxs_base::{Error, ErrorKind, Result};
 use nxs_sources::files::FilesSource;
+use nxs_sources::registry::Surroundings;
 use nxs_testkit::FlakyStorage;
 use nxs_testkit::snapshot::Snapshot;
 use serde_json::Value;
@@ -109,10 +110,10 @@ impl Source for Walked {
 }
 
 /// Days pass within seconds here, so what changed just now did not change just now.
-fn open_source(entry: &SourceEntry, kind: JobKind) -> Result<Box<dyn Source>> {
+fn open_source(entry: &SourceEntry, kind: JobKind, around: &Surroundings) -> Result<Box<dyn Source>> {
     match &entry.spec {
         SourceSpec::Files(spec) => Ok(Box::new(Walked(FilesSource::new(spec.clone())?.without_racy_rule()))),
-        SourceSpec::Later => nxs_sources::registry::open(entry, kind),
+        _ => nxs_sources::registry::open(entry, kind, around),
     }
 }
 

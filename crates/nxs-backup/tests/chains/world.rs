@@ -9,6 +9,7 @@ use nxs_base::Result;
 use nxs_base::ports::source::Source;
 use nxs_base::spec::{JobKind, SourceEntry, SourceSpec};
 use nxs_sources::files::FilesSource;
+use nxs_sources::registry::Surroundings;
 use nxs_testkit::snapshot::Snapshot;
 
 use crate::house::{Answer, House, MAIN};
@@ -24,10 +25,10 @@ pub(crate) const JOB: &str = "\
 ";
 
 /// Days pass within seconds here, so what changed just now did not change just now.
-fn open_source(entry: &SourceEntry, kind: JobKind) -> Result<Box<dyn Source>> {
+fn open_source(entry: &SourceEntry, kind: JobKind, around: &Surroundings) -> Result<Box<dyn Source>> {
     match &entry.spec {
         SourceSpec::Files(spec) => Ok(Box::new(FilesSource::new(spec.clone())?.without_racy_rule())),
-        SourceSpec::Later => nxs_sources::registry::open(entry, kind),
+        _ => nxs_sources::registry::open(entry, kind, around),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nxs_base::Result;
 use nxs_base::ports::source::{Cancel, DumpReport, Sink, Source, Target};
 use nxs_base::spec::{JobKind, SourceEntry};
+use nxs_sources::registry::Surroundings;
 use nxs_sys::lock::RunLock;
 
 use crate::house::{House, MAIN, SITES};
@@ -300,11 +301,15 @@ impl Source for Panics {
     }
 }
 
-fn open_panicking_for_inc(entry: &SourceEntry, kind: JobKind) -> Result<Box<dyn Source>> {
+fn open_panicking_for_inc(
+    entry: &SourceEntry,
+    kind: JobKind,
+    around: &Surroundings,
+) -> Result<Box<dyn Source>> {
     if entry.compression == nxs_base::spec::Compression::None {
         return Ok(Box::new(Panics));
     }
-    nxs_sources::registry::open(entry, kind)
+    nxs_sources::registry::open(entry, kind, around)
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use nxs_base::ports::source::Source;
 use nxs_base::spec::{JobKind, SourceEntry};
 use nxs_base::{Error, ErrorKind, Result};
+use nxs_sources::registry::Surroundings;
 
 use crate::house::{House, MAIN, SITES};
 
@@ -128,7 +129,7 @@ fn what_only_the_host_can_tell_is_not_judged() {
     assert!(!answer.err.contains("warning") && !answer.err.contains("my.cnf"), "{answer:?}");
 }
 
-fn refuse(_: &SourceEntry, _: JobKind) -> Result<Box<dyn Source>> {
+fn refuse(_: &SourceEntry, _: JobKind, _: &Surroundings) -> Result<Box<dyn Source>> {
     Err(Error::new(ErrorKind::Invalid, "cannot read the exclude `[z-a]`").with_hint("Write `[a-z]`."))
 }
 

@@ -97,6 +97,7 @@ impl Scene {
             storages: self.storages.iter().enumerate().map(|(n, _)| storage_spec(n)).collect(),
             rotation: Rotation::After,
             require: Require::All,
+            floor: None,
             months_to_store: 12,
         }
     }

@@ -236,6 +236,7 @@ impl House {
             storages: vec![spec.clone()],
             rotation: self.rotation,
             require: Require::All,
+            floor: None,
             months_to_store: 12,
         };
         (job, spec)

@@ -1,0 +1,76 @@
+//! Sources that are databases: `connect`, targets and arguments of the dump program. Values of single keys:
+//! [`crate::read`].
+
+use nxs_base::spec::{Connect, JobKind, MysqlSource, Selection, SourceSpec, Tls, TlsMode};
+
+use crate::keys::{Section, What};
+use crate::read::{Fields, Form, Reader};
+use crate::tree::Node;
+
+/// The settings of a source of this type.
+pub(super) fn read(reader: &mut Reader, source: &Fields<'_>, kind: JobKind) -> SourceSpec {
+    let connect = source.node("connect").filter(|node| !node.is_unset());
+    let connect = connect
+        .and_then(|node| read_connect(reader, node, source.path_of("connect"), kind))
+        .unwrap_or_default();
+    let extra_keys = extra_keys(reader, source);
+    match kind {
+        JobKind::Mysql => SourceSpec::Mysql(MysqlSource {
+            connect,
+            databases: selection(source),
+            is_slave: source.flag("is_slave").unwrap_or(false),
+            extra_keys,
+        }),
+        _ => SourceSpec::Later,
+    }
+}
+
+fn selection(source: &Fields<'_>) -> Selection {
+    Selection { targets: source.list("target"), excludes: source.list("excludes") }
+}
+
+/// Split by the rules of a shell, as v2 had it from one.
+fn extra_keys(reader: &mut Reader, source: &Fields<'_>) -> Vec<String> {
+    let Some(text) = source.text("extra_keys") else { return Vec::new() };
+    shlex::split(text).unwrap_or_else(|| {
+        let message = format!("{}: a quote is not closed", source.path_of("extra_keys"));
+        reader.diags.error(source.at_of("extra_keys"), message);
+        Vec::new()
+    })
+}
+
+fn read_connect(reader: &mut Reader, node: &Node, path: String, kind: JobKind) -> Option<Connect> {
+    let form = Form { section: Section::Connect, what: What::Job(kind), strict: true };
+    let connect = Fields::open(reader, node, path, form)?;
+    match kind {
+        JobKind::Mongodb if connect.is_filled("db_user") != connect.is_filled("db_password") => {
+            let message = format!("{}: needs both `db_user` and `db_password`, or neither", connect.path);
+            reader.diags.error(&connect.at, message);
+        }
+        JobKind::Redis if !connect.has("db_host") && !connect.has("socket") => {
+            reader.diags.error(&connect.at, format!("{}: needs `db_host` or `socket`", connect.path));
+        }
+        JobKind::Redis if !connect.is_filled("db_host") && !connect.is_filled("socket") => {
+            let message =
+                format!("{}: `db_host` and `socket` are empty; nothing can be reached", connect.path);
+            reader.diags.warn(&connect.at, message);
+        }
+        _ => {}
+    }
+    let text = |name: &str| connect.text(name).map(str::to_owned);
+    let mode = match connect.text("tls") {
+        Some("off") => TlsMode::Off,
+        Some("required") => TlsMode::Required,
+        Some("verified") => TlsMode::Verified,
+        _ => TlsMode::Client,
+    };
+    Some(Connect {
+        option_file: text("auth_file"),
+        host: text("db_host"),
+        port: connect.number("db_port").and_then(|port| u16::try_from(port).ok()),
+        socket: text("socket"),
+        user: text("db_user"),
+        password: connect.secret("db_password"),
+        tls: Tls { mode, ca: text("tls_ca"), cert: text("tls_cert"), key: text("tls_key") },
+    })
+}

@@ -1,0 +1,201 @@
+//! Dumps on their way back: one stored stream, decoded and compared with its record, to a writer or to a server.
+//!
+//! Which client takes it is behind [`Receiver`]; trees of files go another way ([`super::run`]).
+
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use nxs_base::error::{Error, ErrorKind, Result};
+use nxs_base::ports::source::Receiver;
+use nxs_base::ports::storage::Storage;
+use nxs_base::report::Problem;
+use nxs_base::spec::{JobSpec, StorageSpec};
+use nxs_base::tail::Tail;
+
+use super::fetch::{self, StoredCheck};
+use super::leased;
+use super::select::{self, Candidate, Copy, Wanted};
+use crate::job::RunContext;
+
+/// What is passed on at once.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// What was found, and the storages that could not be read.
+pub struct Found {
+    /// Newest first.
+    pub candidates: Vec<Candidate>,
+    pub problems: Vec<Problem>,
+}
+
+/// All backups of the job that fit.
+pub fn find(
+    ctx: &RunContext<'_>,
+    job: &JobSpec,
+    storages: &[(StorageSpec, Arc<dyn Storage>)],
+    wanted: &Wanted<'_>,
+) -> Found {
+    let (shelves, problems) = select::shelves(storages);
+    let zone = ctx.clock.now().time_zone().clone();
+    Found {
+        candidates: select::candidates(job, ctx.server_name, &shelves, wanted, &zone),
+        problems: problems.iter().map(Problem::from).collect(),
+    }
+}
+
+/// The one dump that is meant. [`ErrorKind::Invalid`] if several targets fit, or what fits is no dump.
+pub fn one(found: Vec<Candidate>, job: &JobSpec, wanted: &Wanted<'_>) -> Result<Candidate> {
+    let mut newest = select::newest(found, job, wanted)?;
+    let Some(candidate) = newest.pop() else {
+        return Err(Error::new(ErrorKind::NotFound, format!("job `{}` has no backup", job.name)));
+    };
+    if !newest.is_empty() {
+        let names: Vec<&str> = newest.iter().chain([&candidate]).map(|c| c.target.as_str()).collect();
+        let text = format!("this means {} targets: `{}`", names.len(), names.join("`, `"));
+        return Err(Error::new(ErrorKind::Invalid, text).with_hint("Name one with --target, and --source."));
+    }
+    if !candidate.is_dump() {
+        let text = format!("`{}` is a tree of files", candidate.target);
+        return Err(Error::new(ErrorKind::Invalid, text).with_hint("Restore it with --to DIR."));
+    }
+    Ok(candidate)
+}
+
+/// Who takes the plain bytes.
+pub enum Outlet<'a> {
+    Writer(&'a mut dyn Write),
+    Receiver(&'a dyn Receiver),
+}
+
+/// A dump that was given away whole.
+#[derive(Debug, Clone)]
+pub struct Given {
+    pub target: String,
+    pub storage: String,
+    pub key: String,
+    pub started: Timestamp,
+    pub plain_bytes: u64,
+    /// Copies that could not be read before this one.
+    pub problems: Vec<Problem>,
+}
+
+/// Gives one dump away, from the best copy; from the next one if that is damaged. A writer that has got bytes of a
+/// damaged copy gets no others: then this fails. So it does if the stream does not end as its record says.
+pub fn give(
+    ctx: &RunContext<'_>,
+    job: &JobSpec,
+    candidate: &Candidate,
+    mut outlet: Outlet<'_>,
+) -> Result<Given> {
+    let mut problems = Vec::new();
+    leased(ctx, job, std::slice::from_ref(candidate), || {
+        for copy in &candidate.copies {
+            let progress = Progress::default();
+            match give_copy(ctx, copy, &mut outlet, &progress) {
+                Ok(()) => {
+                    return Ok(Given {
+                        target: candidate.target.clone(),
+                        storage: copy.storage_name.clone(),
+                        key: copy.entry.key.to_string(),
+                        started: candidate.started,
+                        plain_bytes: progress.bytes.get(),
+                        problems: std::mem::take(&mut problems),
+                    });
+                }
+                Err(error) if !progress.read_failed.get() => return Err(error),
+                Err(error) => {
+                    let text = format!("cannot read `{}` on {}", copy.entry.key, copy.storage_name);
+                    let error = Error::new(error.kind(), text).with_source(error);
+                    if matches!(outlet, Outlet::Writer(_)) && progress.bytes.get() > 0 {
+                        return Err(error.with_hint(
+                            "What came out until then is not the whole dump; take another copy with --from.",
+                        ));
+                    }
+                    problems.push(Problem::from(&error));
+                }
+            }
+        }
+        let last = problems.pop();
+        let text = last.map_or_else(|| "there is no copy to read".to_owned(), |problem| problem.message);
+        Err(Error::new(ErrorKind::Corrupt, text))
+    })
+}
+
+/// What happened on the way of one copy.
+#[derive(Default)]
+struct Progress {
+    bytes: Cell<u64>,
+    /// The storage or the stream was at fault, not who takes it.
+    read_failed: Cell<bool>,
+}
+
+fn give_copy(ctx: &RunContext<'_>, copy: &Copy, outlet: &mut Outlet<'_>, progress: &Progress) -> Result<()> {
+    let opened = fetch::open_checked(copy, None, ctx.workers);
+    let (plain, check) = opened.inspect_err(|_| progress.read_failed.set(true))?;
+    let marker = copy.entry.record().and_then(|record| record.end_marker.clone());
+    let mut plain = Whole { plain, check: Some(check), marker, tail: Tail::default(), progress };
+    match outlet {
+        Outlet::Receiver(receiver) => receiver.receive(&mut plain, ctx.cancel),
+        Outlet::Writer(writer) => {
+            let mut block = vec![0; BLOCK_BYTES];
+            loop {
+                ctx.cancel.check()?;
+                let n = match plain.read(&mut block) {
+                    Ok(0) => break,
+                    Ok(n) => n,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(e) => return Err(Error::from_io("cannot read the dump", e)),
+                };
+                writer.write_all(&block[..n]).map_err(|e| Error::io("cannot write the dump", e))?;
+            }
+            writer.flush().map_err(|e| Error::io("cannot write the dump", e))
+        }
+    }
+}
+
+/// The plain bytes of a copy; its end comes only if all of it was as recorded.
+struct Whole<'a> {
+    plain: Box<dyn Read>,
+    check: Option<StoredCheck>,
+    marker: Option<String>,
+    tail: Tail,
+    progress: &'a Progress,
+}
+
+impl Whole<'_> {
+    fn judge_end(&mut self) -> Result<()> {
+        if let Some(check) = self.check.take() {
+            check.finish()?;
+        }
+        match &self.marker {
+            Some(marker) if !self.tail.holds(marker) => {
+                Err(Error::new(ErrorKind::Corrupt, format!("the dump does not end with `{marker}`")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Read for Whole<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let failed = |e: io::Error| {
+            if e.kind() != io::ErrorKind::Interrupted {
+                self.progress.read_failed.set(true);
+            }
+            e
+        };
+        let n = self.plain.read(buf).map_err(failed)?;
+        if n == 0 && !buf.is_empty() {
+            let judged = self.judge_end();
+            judged.map_err(|e| {
+                self.progress.read_failed.set(true);
+                e.into_io()
+            })?;
+            return Ok(0);
+        }
+        self.tail.push(&buf[..n]);
+        self.progress.bytes.set(self.progress.bytes.get() + n as u64);
+        Ok(n)
+    }
+}

@@ -1,0 +1,175 @@
+//! A house with storages, a configuration and, if a test wants it, a tool of its own before those of the host; the real
+//! program runs in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nxs_testkit::servers::mariadb::{self, MariaDb};
+use serde_json::Value;
+
+pub(crate) const MARKER: &str = "-- Dump completed";
+
+/// What a run said.
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: String,
+    /// The lines that this run added to the log.
+    pub(crate) log: String,
+}
+
+impl std::fmt::Debug for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}\nstderr:\n{}\nlog:\n{}", self.code, self.err, self.log)
+    }
+}
+
+impl Said {
+    /// The report of `start --json`.
+    pub(crate) fn report(&self) -> Value {
+        serde_json::from_slice(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+pub(crate) struct House {
+    dir: tempfile::TempDir,
+    /// Names of directories below the house, one storage each.
+    pub(crate) storages: Vec<PathBuf>,
+    /// The entries of `sources`.
+    pub(crate) sources: Vec<String>,
+    /// Further keys of the job.
+    pub(crate) keys: String,
+}
+
+impl House {
+    pub(crate) fn new(sources: &[String]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("bin")).unwrap();
+        fs::create_dir(dir.path().join("home")).unwrap();
+        let storages = vec![dir.path().join("backup")];
+        Self { dir, storages, sources: sources.to_vec(), keys: String::new() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn config(&self) -> PathBuf {
+        let root = self.dir.path().display();
+        let mut text = format!(
+            "main:\n  server_name: db-01\n  admin_mail: root@localhost\n  client_mail: ['']\n  mail_from: root@localhost\n  \
+             level_message: error\n  log_file: {root}/nxs.log\n  state_dir: {root}/state\n  lock_file: {root}/lock\n  \
+             nice: 0\n  ionice: none\njobs:\n- job: db\n  type: mysql\n  tmp_dir: {root}/tmp\n{}  sources:\n",
+            self.keys
+        );
+        self.sources.iter().for_each(|source| text += &format!("  - {source}\n"));
+        text += "  storages:\n";
+        for dir in &self.storages {
+            let store = "{days: 3, weeks: 0, month: 0}";
+            text += &format!(
+                "  - {{storage: local, enable: yes, backup_dir: {}, store: {store}}}\n",
+                dir.display()
+            );
+        }
+        let path = self.path("nxs.conf");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    /// Puts a script before the tools of the host, under one of their names. `$REAL` in it is the host's.
+    pub(crate) fn wrap(&self, tool: &str, script: &str) {
+        let real =
+            nxs_sys::child::find(&[tool]).unwrap_or_else(|| panic!("`{tool}` is missing: cargo xtask setup"));
+        let path = self.path("bin").join(tool);
+        fs::write(&path, format!("#!/bin/sh\nREAL={}\n{script}\n", real.display())).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The real program with these arguments, an empty home, and the tools of this house first.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nxs-backup"));
+        command.arg("-c").arg(self.config()).args(args);
+        command.env("TZ", "UTC").env("HOME", self.path("home")).env("DB_PASSWORD", mariadb::PASSWORD);
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", self.path("bin").display()));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        self.finish(self.command(args))
+    }
+
+    pub(crate) fn finish(&self, mut command: Command) -> Said {
+        let before = self.log().len();
+        let output = command.output().unwrap();
+        Said {
+            code: output.status.code(),
+            out: output.stdout,
+            err: String::from_utf8(output.stderr).unwrap(),
+            log: self.log()[before..].to_owned(),
+        }
+    }
+
+    /// `start`, which has to end well.
+    pub(crate) fn start(&self) -> Said {
+        let said = self.run(&["start", "--json"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        said
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("nxs.log")).unwrap_or_default()
+    }
+
+    /// Every file of a storage that is no page and no list of the program, by its place, its time stamp left out.
+    pub(crate) fn files(&self, storage: usize) -> Vec<String> {
+        let mut files = Vec::new();
+        collect(&self.storages[storage], &self.storages[storage], &mut files);
+        files.sort();
+        files
+    }
+
+    /// The archives of a storage by part; each part has at most one.
+    pub(crate) fn archives(&self, storage: usize) -> BTreeMap<String, PathBuf> {
+        let root = &self.storages[storage];
+        let keys = self.files(storage).into_iter().filter(|key| !key.contains(".nxs"));
+        keys.map(|key| (key.split("/daily/").next().unwrap().to_owned(), root.join(&key))).collect()
+    }
+
+    /// The plain text of the archive of a part, as `gzip` gives it.
+    pub(crate) fn dump(&self, part: &str) -> String {
+        let archives = self.archives(0);
+        let path = archives.get(part).unwrap_or_else(|| panic!("no {part} in {archives:?}"));
+        let output = Command::new("gzip").arg("-dc").stdin(fs::File::open(path).unwrap()).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+fn collect(root: &Path, dir: &Path, files: &mut Vec<String>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else if name != "RESTORE.md" && !name.starts_with(".nxs-") {
+            files.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+}
+
+/// One entry of `sources` over the network.
+pub(crate) fn source(server: &MariaDb, target: &str, more: &str) -> String {
+    format!(
+        "{{connect: {{db_host: 127.0.0.1, db_port: {}, db_user: {}, db_password: 'ENV:DB_PASSWORD'}}, \
+         target: {target}, gzip: yes, is_slave: no, extra_keys: ''{more}}}",
+        server.port(),
+        mariadb::USER
+    )
+}

@@ -1,0 +1,131 @@
+//! From a child program to a sink: what all dumps have in common. Bytes are counted, the end is kept for whoever can
+//! tell a whole dump from a cut one, and nothing is believed before the program ended well.
+
+use nxs_base::ports::source::{Artefact, Cancel, DumpReport, Sink};
+use nxs_base::record::Tool as ToolRecord;
+use nxs_base::tail::Tail;
+use nxs_base::{Error, ErrorKind, Result};
+use nxs_sys::child::{Ended, Tool};
+
+/// What is read at once.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// A dump that a program made and that ended well.
+#[derive(Debug)]
+pub(crate) struct Dumped {
+    /// More than 0.
+    pub(crate) bytes: u64,
+    pub(crate) tail: Tail,
+    pub(crate) ended: Ended,
+}
+
+/// Runs `tool` and pushes all that it prints into `sink` as one artefact. Fails, with the program's last words, unless
+/// it ended with 0 and printed something; the program is gone then, with its whole group.
+pub(crate) fn pump(tool: Tool, sink: &mut dyn Sink, cancel: &Cancel) -> Result<Dumped> {
+    let mut child = tool.spawn()?;
+    sink.begin(Artefact { has_index: false, expected_bytes: None })?;
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut tail = Tail::default();
+    let mut bytes = 0;
+    loop {
+        let n = child.read(&mut block, cancel)?;
+        if n == 0 {
+            break;
+        }
+        sink.write(&block[..n])?;
+        tail.push(&block[..n]);
+        bytes += n as u64;
+    }
+    let ended = child.finish(cancel)?;
+    ended.judged()?;
+    if bytes == 0 {
+        let text = format!("`{}` ended well, but printed nothing", ended.name);
+        return Err(Error::new(ErrorKind::Tool, text));
+    }
+    Ok(Dumped { bytes, tail, ended })
+}
+
+impl Dumped {
+    /// [`ErrorKind::Corrupt`] unless the last line that is not empty starts with `marker`.
+    pub(crate) fn ends_with_line(&self, marker: &str) -> Result<()> {
+        if self.tail.ends_with_line(marker) {
+            return Ok(());
+        }
+        let text = format!(
+            "the output of `{}` was cut after {} bytes: its last line is not `{marker}`",
+            self.ended.name, self.bytes
+        );
+        Err(Error::new(ErrorKind::Corrupt, text))
+    }
+
+    /// A report with the program, and what it complained of as warnings.
+    pub(crate) fn report(&self, version: &str, marker: &str) -> DumpReport {
+        DumpReport {
+            tools: vec![ToolRecord {
+                name: self.ended.name.clone(),
+                version: version.to_owned(),
+                exit_status: self.ended.code(),
+            }],
+            end_marker: Some(marker.to_owned()),
+            warnings: self.ended.said.iter().map(|line| format!("`{}`: {line}", self.ended.name)).collect(),
+            ..DumpReport::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nxs_base::entry::IndexEntry;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Kept(Vec<u8>);
+
+    impl Sink for Kept {
+        fn begin(&mut self, artefact: Artefact) -> Result<()> {
+            assert!(!artefact.has_index);
+            Ok(())
+        }
+        fn write(&mut self, bytes: &[u8]) -> Result<()> {
+            self.0.extend_from_slice(bytes);
+            Ok(())
+        }
+        fn cut_here(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn entry(&mut self, _: &IndexEntry) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn run(script: &str) -> (Vec<u8>, Result<Dumped>) {
+        let mut kept = Kept::default();
+        let dumped = pump(Tool::new("sh").args(["-c", script]), &mut kept, &Cancel::new());
+        (kept.0, dumped)
+    }
+
+    #[test]
+    fn all_bytes_pass_and_the_last_line_tells_whether_they_are_all() {
+        let (bytes, dumped) = run("seq 100000; echo '-- done at noon'; echo careful >&2");
+        let dumped = dumped.unwrap();
+        assert_eq!(dumped.bytes, bytes.len() as u64);
+        assert_eq!(dumped.tail.bytes(), &bytes[bytes.len() - 1024..]);
+        dumped.ends_with_line("-- done").unwrap();
+        assert_eq!(dumped.ends_with_line("-- over").unwrap_err().kind(), ErrorKind::Corrupt);
+        let report = dumped.report("1.0", "-- done");
+        assert_eq!(report.warnings, ["`sh`: careful"]);
+        assert_eq!(report.tools[0].name, "sh");
+        // One byte less.
+        let cut = run("printf 'x\\n-- done'").1.unwrap();
+        assert_eq!(cut.ends_with_line("-- done").unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_failure_at_the_very_end_and_an_empty_output_are_no_dumps() {
+        let error = run("seq 1000; echo 'lost the server' >&2; exit 3").1.unwrap_err();
+        assert_eq!((error.kind(), error.to_string().contains("lost the server")), (ErrorKind::Tool, true));
+        assert_eq!(run("true").1.unwrap_err().to_string(), "`sh` ended well, but printed nothing");
+        assert_eq!(run("seq 1000; kill -9 $$").1.unwrap_err().kind(), ErrorKind::Tool);
+    }
+}

@@ -1,0 +1,44 @@
+//! Real servers of Debian packages (`cargo xtask setup`), started by a test on directories, sockets and ports of its own.
+//!
+//! A missing server is a failure, never a skip. Every server dies with the value that stands for it, and with the thread
+//! that started it.
+
+pub mod mariadb;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A port of the loopback that nobody listens on now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// Waits until it is so; panics with `what` and the end of `log` if that takes too long.
+pub fn wait_until(what: &str, log: &Path, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        if start.elapsed() > PATIENCE {
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            panic!(
+                "waited in vain for {what}; its log ends with:\n{}",
+                &log[log.len().saturating_sub(2000)..]
+            );
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs a program to its end; panics with what it said unless that was well.
+pub fn run(command: &mut Command) -> Output {
+    let output =
+        command.output().unwrap_or_else(|e| panic!("cannot start {command:?} (`cargo xtask setup`?): {e}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} ended with {}: {said}", output.status);
+    output
+}
