@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Program looked for, and the package that brings it.
-const NEEDED: [(&str, &str); 11] = [
+const NEEDED: [(&str, &str); 13] = [
     ("tar", "tar"),
     ("gzip", "gzip"),
     ("zstd", "zstd"),
@@ -18,6 +18,8 @@ const NEEDED: [(&str, &str); 11] = [
     ("setpriv", "util-linux"),
     ("cp", "coreutils"),
     ("dpkg-deb", "dpkg"),
+    ("mariadb-dump", "mariadb-client"),
+    ("mariadbd", "mariadb-server"),
 ];
 
 /// The package whose files are the web project that the end-to-end test backs up. It is unpacked, never installed.

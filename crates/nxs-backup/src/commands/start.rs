@@ -54,9 +54,12 @@ fn run_spec(env: &Env, spec: &RunSpec, warnings: &[Diagnostic], args: &StartArgs
         Ok(locks) => locks,
         Err(exit) => return exit,
     };
-    recover(env, spec, &log);
+    let is_mended = recover(env, spec, &log);
     let (report, bug) = run_jobs(env, spec, &jobs, &log);
-    let exit = Exit::of_run(&report, bug);
+    let exit = match Exit::of_run(&report, bug) {
+        Exit::Complete if !is_mended => Exit::Partial,
+        exit => exit,
+    };
     log.finish();
     summary::show(&env.console, &report, exit, &spec.main.log_file);
     if args.json { app::said(env, env.console.data(&wire::run(&report, exit)), exit) } else { exit }
@@ -121,8 +124,9 @@ fn run_jobs(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], log: &RunLog<'_>) -> (
     (report, bug)
 }
 
-/// Mends what a run that died left behind in servers, whichever jobs were asked for now.
-fn recover(env: &Env, spec: &RunSpec, log: &RunLog<'_>) {
+/// Mends what a run that died left behind in servers, whichever jobs were asked for now. False if that failed.
+fn recover(env: &Env, spec: &RunSpec, log: &RunLog<'_>) -> bool {
+    let mut is_mended = true;
     for job in &spec.jobs {
         for entry in &job.sources {
             let recovered = app::open_source(env, spec, entry, job.kind).and_then(|source| source.recover());
@@ -131,10 +135,14 @@ fn recover(env: &Env, spec: &RunSpec, log: &RunLog<'_>) {
                 Ok(Some(text)) => log.say(Level::Warning, Some(&job.name), &messages::sentence(&text)),
                 // What this build lacks, or cannot open, is told where the job is run.
                 Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Invalid) => {}
-                Err(error) => log.say_error(&error),
+                Err(error) => {
+                    is_mended = false;
+                    log.say_error(&error);
+                }
             }
         }
     }
+    is_mended
 }
 
 fn open(env: &Env, spec: &RunSpec, job: &JobSpec) -> JobPorts {

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nxs_testkit::servers::mariadb::{self, MariaDb};
-use serde_json::Value;
 
 pub(crate) const MARKER: &str = "-- Dump completed";
 
@@ -24,13 +23,6 @@ pub(crate) struct Said {
 impl std::fmt::Debug for Said {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?}\nstderr:\n{}\nlog:\n{}", self.code, self.err, self.log)
-    }
-}
-
-impl Said {
-    /// The report of `start --json`.
-    pub(crate) fn report(&self) -> Value {
-        serde_json::from_slice(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 }
 
@@ -124,6 +116,25 @@ impl House {
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("nxs.log")).unwrap_or_default()
+    }
+
+    /// What still runs with the home of this house: id, command line and environment.
+    pub(crate) fn processes(&self) -> Vec<(u32, String)> {
+        let home = format!("HOME={}", self.path("home").display());
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap() {
+            let dir = entry.unwrap().path();
+            let Some(id) = dir.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
+            let text = |name: &str| {
+                let bytes = fs::read(dir.join(name)).unwrap_or_default();
+                String::from_utf8_lossy(&bytes).replace('\0', " ")
+            };
+            let (command, environment) = (text("cmdline"), text("environ"));
+            if environment.contains(&home) {
+                found.push((id, format!("{command} {environment}")));
+            }
+        }
+        found
     }
 
     /// Every file of a storage that is no page and no list of the program, by its place, its time stamp left out.

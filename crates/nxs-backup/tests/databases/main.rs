@@ -1,6 +1,12 @@
 //! Jobs over real database servers: what is dumped, what must never look like a dump, and the way back.
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod mysql;
+#[cfg(test)]
+mod replica;
+#[cfg(test)]
+mod way_back;

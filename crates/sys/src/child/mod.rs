@@ -220,9 +220,15 @@ impl Child {
 
     /// Reads what it printed next; 0 when there is no more. Waits, and looks meanwhile whether the run was cancelled.
     pub fn read(&mut self, buf: &mut [u8], cancel: &Cancel) -> Result<usize> {
-        let Some(stdout) = &mut self.stdout else { return Ok(0) };
         loop {
-            wait_for(stdout.as_fd(), rustix::event::PollFlags::IN, cancel)?;
+            let Some(stdout) = &mut self.stdout else { return Ok(0) };
+            if !is_ready(stdout.as_fd(), rustix::event::PollFlags::IN, cancel)? {
+                // Whatever it left behind in its group may hold the pipe open for ever.
+                if self.has_exited()? {
+                    self.kill_group()?;
+                }
+                continue;
+            }
             match stdout.read(buf) {
                 Ok(n) => return Ok(n),
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
@@ -257,11 +263,15 @@ impl Child {
     /// Kills the group while the id of its leader is still taken, and takes the status.
     fn end(&mut self) -> Result<ExitStatus> {
         self.is_over = true;
-        match rustix::process::kill_process_group(self.pid(), Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH | rustix::io::Errno::PERM) => {}
-            Err(e) => return Err(Error::io(format!("cannot end `{}`", self.name), e.into())),
-        }
+        self.kill_group()?;
         self.process.wait().map_err(|e| Error::io(format!("cannot wait for `{}`", self.name), e))
+    }
+
+    fn kill_group(&self) -> Result<()> {
+        match rustix::process::kill_process_group(self.pid(), Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH | rustix::io::Errno::PERM) => Ok(()),
+            Err(e) => Err(Error::io(format!("cannot end `{}`", self.name), e.into())),
+        }
     }
 
     fn pid(&self) -> Pid {
@@ -290,7 +300,9 @@ impl FedChild {
     pub fn write(&mut self, mut bytes: &[u8], cancel: &Cancel) -> Result<()> {
         let Some(stdin) = &mut self.stdin else { return Ok(()) };
         while !bytes.is_empty() {
-            wait_for(stdin.as_fd(), rustix::event::PollFlags::OUT, cancel)?;
+            if !is_ready(stdin.as_fd(), rustix::event::PollFlags::OUT, cancel)? {
+                continue;
+            }
             match stdin.write(bytes) {
                 Ok(n) => bytes = &bytes[n..],
                 Err(e)
@@ -311,17 +323,15 @@ impl FedChild {
     }
 }
 
-/// Waits until the pipe can be used, or has lost its other end.
-fn wait_for(fd: BorrowedFd<'_>, what: rustix::event::PollFlags, cancel: &Cancel) -> Result<()> {
+/// Waits for a tick at most until the pipe can be used, or has lost its other end.
+fn is_ready(fd: BorrowedFd<'_>, what: rustix::event::PollFlags, cancel: &Cancel) -> Result<bool> {
+    cancel.check()?;
     let tick = rustix::event::Timespec { tv_sec: 0, tv_nsec: TICK.as_nanos() as _ };
-    loop {
-        cancel.check()?;
-        let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, what)];
-        match rustix::event::poll(&mut fds, Some(&tick)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            Ok(_) => return Ok(()),
-            Err(e) => return Err(Error::io("cannot wait for a pipe", e.into())),
-        }
+    let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, what)];
+    match rustix::event::poll(&mut fds, Some(&tick)) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(false),
+        Ok(_) => Ok(true),
+        Err(e) => Err(Error::io("cannot wait for a pipe", e.into())),
     }
 }
 

@@ -82,9 +82,11 @@ fn a_dropped_child_dies_with_its_whole_group() {
 #[test]
 fn what_a_child_leaves_behind_in_its_group_dies_when_it_ended() {
     let out = {
-        let mut child = sh("sleep 1000 >/dev/null 2>&1 & echo $!").spawn().unwrap();
+        // It holds both pipes open, too.
+        let mut child = sh("sleep 1000 & echo $!").spawn().unwrap();
         let mut block = [0; 100];
         let n = child.read(&mut block, &Cancel::new()).unwrap();
+        assert_eq!(child.read(&mut [0; 1], &Cancel::new()).unwrap(), 0);
         child.finish(&Cancel::new()).unwrap().judged().unwrap();
         String::from_utf8_lossy(&block[..n]).trim().to_owned()
     };

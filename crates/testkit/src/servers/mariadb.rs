@@ -94,7 +94,7 @@ impl MariaDb {
             let client = self.client().arg("--execute=SELECT 1").output();
             client.is_ok_and(|output| output.status.success())
         };
-        wait_until("a MariaDB server", &self.dir.path().join("log"), asks);
+        wait_until("a MariaDB server", &self.log(), asks);
     }
 
     pub fn port(&self) -> u16 {
@@ -103,6 +103,11 @@ impl MariaDb {
 
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("s.sock")
+    }
+
+    /// What the server says of itself.
+    pub fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
     }
 
     /// The stock client as root.
@@ -142,6 +147,11 @@ impl MariaDb {
             print.push_str(&format!("checksum of {table}: {sum}"));
         }
         print
+    }
+
+    /// Of the process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// SIGKILL.

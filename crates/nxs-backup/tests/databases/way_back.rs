@@ -1,0 +1,97 @@
+//! `restore` of dumps: to a pipe, into the server that they came from, and into another one.
+
+use std::fs;
+
+use nxs_testkit::servers::mariadb::{MariaDb, USER};
+
+use crate::house::{House, MARKER, source};
+
+fn scene() -> (MariaDb, House) {
+    let server = MariaDb::start();
+    server.sql(
+        "CREATE DATABASE shop; USE shop; CREATE TABLE t (id INT PRIMARY KEY, b BLOB) ENGINE=InnoDB; \
+         INSERT INTO t SELECT seq, SHA2(seq, 512) FROM seq_1_to_5000; CREATE VIEW v AS SELECT id FROM t; \
+         CREATE FUNCTION f(n INT) RETURNS INT DETERMINISTIC RETURN n; CREATE DATABASE other",
+    );
+    let house = House::new(&[source(&server, "all", "")]);
+    house.start();
+    (server, house)
+}
+
+#[test]
+fn a_dump_comes_out_plain_and_what_is_not_clear_is_refused() {
+    let (_server, house) = scene();
+    let said = house.run(&["restore", "db", "--target", "shop", "--stdout"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(String::from_utf8(said.out.clone()).unwrap(), house.dump("shop"));
+    let said = house.run(&["restore", "db", "--stdout"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("`@users`, `other`, `shop`") || said.err.contains("3 targets"), "{said:?}");
+    let said = house.run(&["restore", "db", "--target", "shop", "--to", house.path("out").to_str().unwrap()]);
+    assert!(said.err.contains("is a dump of a database"), "{said:?}");
+    let said = house.run(&["restore", "db", "--target", "@users", "--as", "x"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let said = house.run(&["restore", "db", "--target", "shop", "--into", "mysql://u:secret@h/x"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let said = house.run(&["restore", "db", "--list", "--target", "shop"]);
+    let line = String::from_utf8(said.out).unwrap();
+    assert!(line.contains("\tshop\tlocal\tshop/daily/shop_") && line.lines().count() == 1, "{line}");
+}
+
+#[test]
+fn a_dump_goes_into_another_name_and_another_server_and_over_nothing_that_is_there() {
+    let (server, house) = scene();
+    let said = house.run(&["restore", "db", "--target", "shop", "--as", "copy", "--dry-run"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.err.contains("would restore") && !server.sql("SHOW DATABASES").contains("copy"), "{said:?}");
+    let said = house.run(&["restore", "db", "--target", "shop", "--as", "copy"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(server.fingerprint("copy"), server.fingerprint("shop").replace("`shop`.", "`copy`."));
+    // What is there stays, unless it is said that it may go.
+    server.sql("DROP TABLE shop.t; CREATE TABLE shop.new (id INT)");
+    let said = house.run(&["restore", "db", "--target", "shop", "--as", "shop"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("is not empty") && said.err.contains("--overwrite"), "{said:?}");
+    assert!(server.sql("SHOW TABLES FROM shop").contains("new"));
+    let said = house.run(&["restore", "db", "--target", "shop", "--as", "shop", "--overwrite"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(server.sql("SHOW TABLES FROM shop"), "t\nv\n");
+    // Into another server, with the password of the job, and into an empty database that exists.
+    let fresh = MariaDb::start();
+    fresh.sql("CREATE DATABASE target");
+    let address = format!("mysql://{USER}@127.0.0.1:{}/target", fresh.port());
+    let said = house.run(&["restore", "db", "--target", "shop", "--into", &address]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.err.contains(&format!("to `target` of mysql://127.0.0.1:{}", fresh.port())), "{said:?}");
+    assert_eq!(fresh.fingerprint("target"), server.fingerprint("shop").replace("`shop`.", "`target`."));
+    let said = house.run(&["restore", "db", "--target", "shop", "--into", &address.replace(USER, "nobody")]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("Access denied") && !said.err.contains("#0rd"), "{said:?}");
+}
+
+#[test]
+fn damage_is_found_and_another_copy_is_taken_where_that_is_still_possible() {
+    let (server, mut house) = scene();
+    house.storages.push(house.path("second"));
+    house.start();
+    let archive = house
+        .files(0)
+        .into_iter()
+        .rfind(|file| file.starts_with("shop/") && file.ends_with(".sql.gz"))
+        .unwrap();
+    let path = house.storages[0].join(&archive);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    fs::write(&path, bytes).unwrap();
+    let verified = house.run(&["verify", "--target", "shop"]);
+    assert_eq!(verified.code, Some(3), "{verified:?}");
+    let said = house.run(&["restore", "db", "--target", "shop", "--as", "copy"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(server.fingerprint("copy"), server.fingerprint("shop").replace("`shop`.", "`copy`."));
+    let said = house.run(&["restore", "db", "--target", "shop", "--from", "local", "--stdout"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let said = house.run(&["restore", "db", "--target", "shop", "--from", "local-2", "--stdout"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(String::from_utf8(said.out).unwrap().contains(MARKER));
+}
