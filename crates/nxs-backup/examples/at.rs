@@ -12,12 +12,13 @@ use nxs_base::Result;
 use nxs_base::ports::source::{Cancel, Source};
 use nxs_base::spec::{JobKind, SourceEntry, SourceSpec};
 use nxs_sources::files::FilesSource;
+use nxs_sources::registry::Surroundings;
 use nxs_testkit::FakeClock;
 
-fn open_source(entry: &SourceEntry, kind: JobKind) -> Result<Box<dyn Source>> {
+fn open_source(entry: &SourceEntry, kind: JobKind, around: &Surroundings) -> Result<Box<dyn Source>> {
     match &entry.spec {
         SourceSpec::Files(spec) => Ok(Box::new(FilesSource::new(spec.clone())?.without_racy_rule())),
-        SourceSpec::Later => nxs_sources::registry::open(entry, kind),
+        _ => nxs_sources::registry::open(entry, kind, around),
     }
 }
 

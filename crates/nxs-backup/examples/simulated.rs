@@ -13,6 +13,7 @@ use nxs_base::entry::{EntryKind, EntryState, FileTime, IndexEntry, Meta};
 use nxs_base::ports::source::{Artefact, Cancel, DumpReport, Lane, Sink, Source, Target};
 use nxs_base::spec::{JobKind, SourceEntry};
 use nxs_base::{Error, ErrorKind, Result};
+use nxs_sources::registry::Surroundings;
 use nxs_testkit::Rng;
 
 use difference::{Differ, Found, Seeing, Seen};
@@ -180,7 +181,7 @@ impl Source for Simulated {
     }
 }
 
-fn open_source(_entry: &SourceEntry, _kind: JobKind) -> Result<Box<dyn Source>> {
+fn open_source(_: &SourceEntry, _: JobKind, _: &Surroundings) -> Result<Box<dyn Source>> {
     Ok(Box::new(Simulated))
 }
 

@@ -39,7 +39,9 @@ pub struct Destination {
 pub fn open(entry: &SourceEntry, kind: JobKind, around: &Surroundings) -> Result<Box<dyn Source>> {
     match &entry.spec {
         SourceSpec::Files(spec) => Ok(Box::new(FilesSource::new(spec.clone())?)),
-        SourceSpec::Mysql(spec) => Ok(Box::new(MysqlSource::new(spec.clone(), entry.index, around.clone())?)),
+        SourceSpec::Mysql(spec) => {
+            Ok(Box::new(MysqlSource::new((**spec).clone(), entry.index, around.clone())?))
+        }
         SourceSpec::Later => Err(lacking(kind)),
     }
 }
@@ -67,7 +69,7 @@ fn lacking(kind: JobKind) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use nxs_base::spec::{Compression, FilesSource, MysqlSource};
+    use nxs_base::spec::{Compression, FilesSource};
 
     use super::*;
 
@@ -85,7 +87,7 @@ mod tests {
         for kind in JobKind::ALL {
             let spec = match kind {
                 JobKind::DescFiles | JobKind::IncFiles => SourceSpec::Files(files.clone()),
-                JobKind::Mysql => SourceSpec::Mysql(MysqlSource::default()),
+                JobKind::Mysql => SourceSpec::Mysql(Box::default()),
                 _ => SourceSpec::Later,
             };
             let is_later = spec == SourceSpec::Later;

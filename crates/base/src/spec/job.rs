@@ -129,7 +129,7 @@ pub struct FilesSource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceSpec {
     Files(FilesSource),
-    Mysql(MysqlSource),
+    Mysql(Box<MysqlSource>),
     /// Read and validated; this build cannot run it yet.
     Later,
 }

@@ -15,12 +15,12 @@ pub(super) fn read(reader: &mut Reader, source: &Fields<'_>, kind: JobKind) -> S
         .unwrap_or_default();
     let extra_keys = extra_keys(reader, source);
     match kind {
-        JobKind::Mysql => SourceSpec::Mysql(MysqlSource {
+        JobKind::Mysql => SourceSpec::Mysql(Box::new(MysqlSource {
             connect,
             databases: selection(source),
             is_slave: source.flag("is_slave").unwrap_or(false),
             extra_keys,
-        }),
+        })),
         _ => SourceSpec::Later,
     }
 }
