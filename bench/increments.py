@@ -5,6 +5,7 @@ Trees that change here are named `alive` and are of the benchmark's own; `tree` 
 
 import gzip
 import os
+import random
 import re
 import shutil
 import statistics
@@ -68,10 +69,13 @@ def files_of(tree):
 
 
 def rewrite(paths):
-    """Other bytes of the same length, in place."""
-    for path in paths:
+    """Other bytes of the same length, in place: for every second file noise, for the others their words in another order."""
+    for number, path in enumerate(paths):
+        data = Path(path).read_bytes()
+        words = data.split(b" ")
+        random.shuffle(words)
         with open(path, "r+b") as file:
-            file.write(os.urandom(os.path.getsize(path)))
+            file.write(os.urandom(len(data)) if number % 2 else b" ".join(words))
 
 
 class Increments:

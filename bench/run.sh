@@ -6,6 +6,7 @@
 #
 # NXS_BENCH_DIR    where trees and archives lie; kept (default: a new directory in /var/tmp, removed at the end)
 # NXS_BENCH_PAIRS  pairs of every measurement (default 5)
+# NXS_BENCH_YEAR   settings of `year`: --files N --dirs N --days N --first DATE
 # NXS_BENCH_BIN    measure this program instead of the one that is built
 #
 # As root, archives and restored trees lie on a tmpfs as well, and caches can be dropped. See bench/README.md.
@@ -73,7 +74,7 @@ measured=()
 for name in "${names[@]}"; do
   case $name in
     year) python3 "$here/bench/year.py" --tools "$tools" --work "${mem:-$work}" --csv "$here/bench/year.csv" \
-      --svg "$here/docs/performance.svg" ;;
+      --svg "$here/docs/performance.svg" ${NXS_BENCH_YEAR:-} ;;
     *) measured+=("$name") ;;
   esac
   case $name in

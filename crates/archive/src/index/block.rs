@@ -1,6 +1,9 @@
 //! Plain bytes of a block to a zstd frame and back; the header block and the frame table blocks.
 
+use std::cell::RefCell;
+
 use nxs_base::{Error, ErrorKind, Result};
+use zstd::bulk::Decompressor;
 use zstd::zstd_safe::{CParameter, get_frame_content_size};
 
 use super::cursor::{Cursor, put_varint};
@@ -43,7 +46,17 @@ pub(super) fn decode_block(stored: &[u8], limit: usize) -> Result<Vec<u8>> {
         .and_then(|length| usize::try_from(length).ok())
         .filter(|length| *length <= limit)
         .ok_or_else(|| corrupt("a block is no zstd frame, or too large"))?;
-    let plain = zstd::bulk::decompress(stored, length)
+    // One context for all blocks of a thread: to set one up costs as much as a block.
+    thread_local!(static CONTEXT: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) });
+    let decompress = |context: &mut Option<Decompressor<'static>>| -> std::io::Result<Vec<u8>> {
+        let context = match context {
+            Some(context) => context,
+            None => context.insert(Decompressor::new()?),
+        };
+        context.decompress(stored, length)
+    };
+    let plain = CONTEXT
+        .with_borrow_mut(decompress)
         .map_err(|e| corrupt("a block does not decompress").with_source(e))?;
     if plain.len() != length {
         return Err(corrupt("a block has another length than it tells"));

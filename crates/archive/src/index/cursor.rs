@@ -119,8 +119,3 @@ pub(super) fn front_decode(path: &mut Vec<u8>, shared: usize, suffix: &[u8]) -> 
     }
     Ok(())
 }
-
-/// How many first bytes two paths have in common.
-pub(super) fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(x, y)| x == y).count()
-}

@@ -5,10 +5,10 @@
 use std::cmp::Ordering;
 
 use nxs_base::Result;
-use nxs_base::entry::path_order;
+use nxs_base::entry::{path_order, shared_bytes};
 
 use super::block::check_version;
-use super::cursor::{Cursor, front_decode, put_varint, shared_bytes};
+use super::cursor::{Cursor, front_decode, put_varint};
 use super::{
     FOOTER_BYTES, FOOTER_MAGIC, FORMAT_VERSION, FRAMES_PER_BLOCK, KIND_DIRECTORY, KIND_ENTRIES, KIND_FRAMES,
     KIND_HEADER, MAX_DIRECTORY_BYTES, MAX_PATH_BYTES, SKIPPABLE_MAGIC, corrupt, short_hash,

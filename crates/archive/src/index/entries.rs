@@ -6,10 +6,10 @@
 
 use std::cmp::Ordering;
 
-use nxs_base::entry::{EntryKind, EntryState, FileTime, IndexEntry, Meta, path_order};
+use nxs_base::entry::{EntryKind, EntryState, FileTime, IndexEntry, Meta, path_order, shared_bytes};
 use nxs_base::{Error, ErrorKind, Result};
 
-use super::cursor::{Cursor, front_decode, put_difference, put_varint, shared_bytes};
+use super::cursor::{Cursor, front_decode, put_difference, put_varint};
 use super::{KIND_ENTRIES, MAX_PATH_BYTES, corrupt};
 
 /// The path is in this archive.
@@ -361,16 +361,15 @@ impl EntryWalk {
             self.read(Column::PathLengths, |c| Ok((c.length(MAX_PATH_BYTES)?, c.length(MAX_PATH_BYTES)?)))?;
         let (start, end) = self.columns[Column::PathBytes as usize];
         let suffix = Cursor::new(&self.plain[start..end]).bytes(length)?;
-        let mut path = self.before.path.clone();
-        front_decode(&mut path, shared, suffix)?;
-        self.columns[Column::PathBytes as usize].0 = start + length;
-        if !self.is_first && path_order(&self.before.path, &path) != Ordering::Less {
+        // What is shared cannot differ: only the ends are compared.
+        let before = self.before.path.get(shared..).unwrap_or_default();
+        if !self.is_first && path_order(before, suffix) != Ordering::Less {
             return Err(corrupt("its entries are out of order"));
         }
+        front_decode(&mut self.before.path, shared, suffix)?;
+        self.columns[Column::PathBytes as usize].0 = start + length;
         self.is_first = false;
-        self.before.path.truncate(shared);
-        self.before.path.extend_from_slice(&path[shared..]);
-        Ok(path)
+        Ok(self.before.path.clone())
     }
 
     fn next_times(&mut self, same: u8) -> Result<(FileTime, FileTime)> {
