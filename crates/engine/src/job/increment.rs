@@ -16,10 +16,11 @@ use nxs_base::layout::incremental::{self, ArchiveName, Place};
 use nxs_base::ports::source::{self, Baseline};
 use nxs_base::ports::storage::ObjectKey;
 use nxs_base::record::{BackupId, Record};
-use nxs_base::report::{CopyOutcome, DroppedBackup, Problem, TargetReport};
+use nxs_base::report::{DroppedBackup, TargetReport};
 use nxs_base::spec::Rotation;
 
 use super::publish::{Birth, Published, backup_id, publish};
+use super::slots::{bytes_to_free, end_copies, find_slots};
 use super::store::Store;
 use super::target::{TargetJob, group_of, new_entry, path_of};
 use super::v2;
@@ -31,7 +32,6 @@ use crate::incremental::state::State;
 use crate::pipeline::run::{Lane, Passage, pass_each};
 use crate::restore::fetch;
 use crate::restore::select::Copy;
-use crate::rotation::order::{Order, decide_order};
 use crate::rotation::plan::{Action, Decision, Reason};
 
 type Index = Arc<IndexReader<Vec<u8>>>;
@@ -73,19 +73,10 @@ pub(super) fn save(
 ) -> Result<()> {
     work.source.probe(work.target)?;
     let mut indexes = Indexes::default();
-    let mut slots = Vec::new();
-    for (number, store) in stores.iter_mut().enumerate() {
-        let mut dropped = Vec::new();
-        let (key, problem) = match slot(work, store, number, now, &mut indexes, &mut dropped) {
-            Ok(slot) => {
-                let key = slot.key.to_string();
-                slots.push(slot);
-                (key, None)
-            }
-            Err(error) => (String::new(), Some(Problem::from(&error))),
-        };
-        report.copies.push(CopyOutcome { storage: store.spec().name.clone(), key, problem, dropped });
-    }
+    let slots = find_slots(stores, report, |number, store, dropped| {
+        let slot = slot(work, store, number, now, &mut indexes, dropped);
+        Some(slot.map(|slot| (slot.key.clone(), slot)))
+    });
     // Storages with the same parent share an archive.
     let mut groups: Vec<Vec<Slot>> = Vec::new();
     for slot in slots {
@@ -192,14 +183,10 @@ fn finish_group(
     {
         keep_index(work, place, &record, &index.into_vec());
     }
-    for (slot, committed) in group.into_iter().zip(committed) {
-        let store = &mut stores[slot.store];
-        let Some(copy) = report.copies.iter_mut().find(|c| c.storage == store.spec().name) else { continue };
-        match committed {
-            Ok(()) => late.extend(after_commit(work, store, &slot, &record, &mut copy.dropped)),
-            Err(error) => copy.problem = Some(Problem::from(&error)),
-        }
-    }
+    let slots = group.into_iter().map(|slot| (slot.store, slot));
+    end_copies(stores, slots, committed, report, late, |store, slot, dropped| {
+        after_commit(work, store, slot, &record, dropped)
+    });
 }
 
 /// Keeps what the next runs compare with.
@@ -394,7 +381,8 @@ fn warn_of_parent(work: &TargetJob<'_>, copy: &Copy, why: &str) {
     work.ctx.events.emit(&Event::Warned { job: &work.job.name, message: &message });
 }
 
-/// Lets old months go first where `rotation` says so, or where there is no room; never what the new backup needs.
+/// Lets old months go first where `rotation` says so, or where there is no room, as far as that needs; never what the
+/// new backup needs.
 fn make_room(
     work: &TargetJob<'_>,
     store: &mut Store,
@@ -420,12 +408,15 @@ fn make_room(
     let droppable = old.iter().map(bytes_of).fold(0, u64::saturating_add);
     let of_level = |l: &&Link| l.level == step.level;
     let sizes: Vec<u64> = chain.links().iter().rev().filter(of_level).map(|l| bytes_of(&l.id)).collect();
-    let free = store.free_bytes(work.ctx, work.job);
-    if matches!(decide_order(work.job.rotation, free, &sizes, droppable), Order::DropFirst { .. }) {
-        let decisions = drops(&store.chain(&group), &old);
-        store.drop_increments(work.ctx, work.job, &group, &decisions, dropped)?;
-    }
-    Ok(())
+    let Some(up_to_bytes) = bytes_to_free(work, store, &sizes, droppable) else { return Ok(()) };
+    let mut freed = 0_u64;
+    let mut decisions = drops(&chain, &old);
+    decisions.retain(|decision| {
+        let is_needed = freed < up_to_bytes;
+        freed = freed.saturating_add(chain.id_of(&decision.key).map_or(0, |id| bytes_of(&id)));
+        is_needed
+    });
+    store.drop_increments(work.ctx, work.job, &group, &decisions, dropped)
 }
 
 fn drops(chain: &Chain<'_>, old: &[BackupId]) -> Vec<Decision> {
@@ -475,4 +466,47 @@ fn after_commit(
     let decisions = drops(&chain, &old);
     problems.extend(store.drop_increments(work.ctx, work.job, &group, &decisions, dropped).err());
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nxs_archive::index::{IndexStart, IndexWriter};
+
+    fn index() -> Index {
+        let start = IndexStart { archive_id: [0; 16], codec: Codec::None, root: b"/".to_vec() };
+        let bytes = IndexWriter::new(start).unwrap().finish(&[], Default::default()).unwrap().into_vec();
+        Arc::new(IndexReader::open(bytes).unwrap())
+    }
+
+    #[test]
+    fn an_increment_is_made_against_all_of_its_parents_or_not_at_all() {
+        let name = ArchiveName {
+            part: "x".into(),
+            place: Place::Year { year: 2026 },
+            stem: "x".into(),
+            at: jiff::civil::date(2026, 3, 12).at(3, 0, 0, 0),
+            with_seconds: false,
+            suffix: Suffix { compression: CompressionSuffix::None, encrypted: false },
+        };
+        let [decade, year] = [BackupId(2), BackupId(1)];
+        let slot = |parents| Slot {
+            store: 0,
+            step: Step { level: Level::Day, place: name.place, links: Vec::new(), parent: Some(decade) },
+            key: incremental::build(&name).unwrap(),
+            name: name.clone(),
+            parents,
+            alone: None,
+        };
+        let mut indexes = Indexes::default();
+        assert!(baseline(&slot(Vec::new()), &indexes).unwrap().is_none(), "a full has no parent");
+        indexes.loaded.insert((None, decade), index());
+        let Err(error) = baseline(&slot(vec![decade, year]), &indexes) else { panic!("the year is missing") };
+        assert!(error.chain().contains(&year.to_string()), "{error}");
+        // What another storage has of version 2 is another archive.
+        indexes.loaded.insert((Some(1), year), index());
+        assert!(baseline(&slot(vec![decade, year]), &indexes).is_err());
+        indexes.loaded.insert((Some(0), year), index());
+        assert_eq!(baseline(&slot(vec![decade, year]), &indexes).unwrap().unwrap().count(), 0);
+    }
 }

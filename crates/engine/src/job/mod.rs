@@ -1,10 +1,12 @@
 //! One job from the backup day to the last rotation. [`run_job`] is the door; a target's way stands in `target`, that
-//! of increments in `increment`, the commit of both in `publish`, whether a dump came out short in `floor`, what is known of a storage during the job in `store`.
+//! of increments in `increment`, the commit of both in `publish`, whether a dump came out short in `floor`, what else is
+//! alike in `slots`, what is known of a storage during the job in `store`.
 
 mod floor;
 mod increment;
 mod publish;
 mod run;
+mod slots;
 mod store;
 mod target;
 mod v2;

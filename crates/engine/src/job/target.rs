@@ -12,7 +12,7 @@ use nxs_base::layout::discrete::{self, ArchiveName, CompressionSuffix, Suffix};
 use nxs_base::ports::source::{DumpReport, Source, Target};
 use nxs_base::ports::storage::{ObjectInfo, ObjectKey, ObjectKind};
 use nxs_base::record::Record;
-use nxs_base::report::{CopyOutcome, DroppedBackup, Problem, TargetReport};
+use nxs_base::report::{DroppedBackup, Problem, TargetReport};
 use nxs_base::spec::job::SourceEntry;
 use nxs_base::spec::{JobKind, JobSpec};
 
@@ -20,10 +20,11 @@ use super::floor::{self, Verdict};
 use super::increment;
 use super::publish::{Birth, Published, backup_id, publish};
 use super::run::RunContext;
+use super::slots::{bytes_to_free, end_copies, find_slots};
 use super::store::Store;
 use crate::catalog::{CatalogEntry, GroupId, Origin, PeriodLink};
 use crate::pipeline::run::{Lane, Passage, Passed, pass};
-use crate::rotation::order::{Order, decide_order, drop_first};
+use crate::rotation::order::drop_first;
 use crate::rotation::plan::{Action, Policy};
 
 /// A target and all that its dump needs.
@@ -89,20 +90,11 @@ fn save(
     late: &mut Vec<Error>,
 ) -> Result<()> {
     work.source.probe(work.target)?;
-    let mut slots = Vec::new();
-    for (index, store) in stores.iter_mut().enumerate() {
-        let Some(destination) = calendar::destination(now.date(), store.spec().retention) else { continue };
-        let mut dropped = Vec::new();
-        let (key, problem) = match slot(work, store, index, destination, now, &mut dropped) {
-            Ok(slot) => {
-                let key = slot.key.as_str().to_owned();
-                slots.push(slot);
-                (key, None)
-            }
-            Err(error) => (String::new(), Some(Problem::from(&error))),
-        };
-        report.copies.push(CopyOutcome { storage: store.spec().name.clone(), key, problem, dropped });
-    }
+    let slots = find_slots(stores, report, |number, store, dropped| {
+        let destination = calendar::destination(now.date(), store.spec().retention)?;
+        let slot = slot(work, store, number, destination, now, dropped);
+        Some(slot.map(|slot| (slot.key.clone(), slot)))
+    });
     if slots.is_empty() {
         return Ok(());
     }
@@ -137,14 +129,10 @@ fn save(
     let birth = Birth { id, now, level: Record::FULL, parents: Vec::new() };
     let places: Vec<_> = slots.iter().map(|s| (s.store, s.key.clone())).collect();
     let Published { record, committed, .. } = publish(work, stores, &places, passed, &birth, report)?;
-    for (slot, committed) in slots.into_iter().zip(committed) {
-        let store = &mut stores[slot.store];
-        let Some(copy) = report.copies.iter_mut().find(|c| c.storage == store.spec().name) else { continue };
-        match committed {
-            Ok(()) => late.extend(after_commit(work, store, &slot, &record, &mut copy.dropped)),
-            Err(error) => copy.problem = Some(Problem::from(&error)),
-        }
-    }
+    let slots = slots.into_iter().map(|slot| (slot.store, slot));
+    end_copies(stores, slots, committed, report, late, |store, slot, dropped| {
+        after_commit(work, store, slot, &record, dropped)
+    });
     Ok(())
 }
 
@@ -211,33 +199,20 @@ fn slot(
         .map(|i| i.bytes)
         .fold(0, u64::saturating_add);
     let sizes: Vec<u64> = items.iter().map(|i| i.bytes).collect();
-    let free = store.free_bytes(work.ctx, work.job);
-    match decide_order(work.job.rotation, free, &sizes, droppable) {
-        Order::NewFirst { room_is_short: false } => {}
-        Order::NewFirst { room_is_short: true } => {
+    if let Some(up_to_bytes) = bytes_to_free(work, store, &sizes, droppable) {
+        let drops = drop_first(&decisions, &items, up_to_bytes);
+        let complete_left =
+            items.iter().filter(|i| i.complete).any(|i| !drops.iter().any(|d| d.key == i.key));
+        if !drops.is_empty() && !complete_left && items.iter().any(|i| i.complete) {
             let message = format!(
-                "{}: there is hardly room for a new backup of `{}`, and dropping all that may go would not make it; \
-                 nothing is dropped before the new one is complete",
+                "{}: the last complete copy of `{}` goes first, there is no room for two; no complete copy exists \
+                 until this run ends",
                 store.spec().name,
                 work.target.name
             );
             work.ctx.events.emit(&Event::Warned { job: &work.job.name, message: &message });
         }
-        Order::DropFirst { up_to_bytes } => {
-            let drops = drop_first(&decisions, &items, up_to_bytes);
-            let complete_left =
-                items.iter().filter(|i| i.complete).any(|i| !drops.iter().any(|d| d.key == i.key));
-            if !drops.is_empty() && !complete_left && items.iter().any(|i| i.complete) {
-                let message = format!(
-                    "{}: the last complete copy of `{}` goes first, there is no room for two; no complete copy exists \
-                     until this run ends",
-                    store.spec().name,
-                    work.target.name
-                );
-                work.ctx.events.emit(&Event::Warned { job: &work.job.name, message: &message });
-            }
-            store.apply(work.ctx, work.job, &drops, dropped)?;
-        }
+        store.apply(work.ctx, work.job, &drops, dropped)?;
     }
     let name = store.free_name(ArchiveName {
         part: work.target.part.clone(),
