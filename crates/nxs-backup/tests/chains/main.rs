@@ -3,7 +3,8 @@
 //!
 //! `world` and `scene` run the days and know what there was (`scene` with storages and walks that can be asked and can
 //! fail); `model` are random histories, `calendar` the year's own days, `changes` each sort of change, `two` several
-//! storages and targets, `faults` damage and sudden death.
+//! storages and targets, `faults` damage and sudden death; on `levels`, `full` are file systems without room and `kill`
+//! deaths at each step, judged by `shelf`.
 
 #[cfg(test)]
 mod browse;
@@ -14,13 +15,25 @@ mod changes;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 #[expect(dead_code, reason = "shared with the tests of single commands, which use more of it")]
 #[path = "../it/house.rs"]
 mod house;
 #[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod levels;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
+#[expect(dead_code, reason = "shared with the fault tests of discrete backups, which use more of it")]
+#[path = "../faults/mounts.rs"]
+mod mounts;
+#[cfg(test)]
 mod scene;
+#[cfg(test)]
+mod shelf;
 #[cfg(test)]
 mod two;
 #[cfg(test)]

@@ -110,7 +110,11 @@ impl Source for Walked {
 }
 
 /// Days pass within seconds here, so what changed just now did not change just now.
-fn open_source(entry: &SourceEntry, kind: JobKind, around: &Surroundings) -> Result<Box<dyn Source>> {
+pub(crate) fn open_source(
+    entry: &SourceEntry,
+    kind: JobKind,
+    around: &Surroundings,
+) -> Result<Box<dyn Source>> {
     match &entry.spec {
         SourceSpec::Files(spec) => Ok(Box::new(Walked(FilesSource::new(spec.clone())?.without_racy_rule()))),
         _ => nxs_sources::registry::open(entry, kind, around),
@@ -210,6 +214,17 @@ impl World {
         if state.exists() {
             std::fs::remove_dir_all(state).unwrap();
         }
+    }
+
+    /// Storages are opened anew: what lies there is another file system now.
+    pub(crate) fn reopen(&self) {
+        FLAKY.with_borrow_mut(BTreeMap::clear);
+        DOWN.with_borrow_mut(BTreeSet::clear);
+    }
+
+    /// The tree as it is now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot::take(&self.tree())
     }
 
     /// The next run has the number of the last one.
