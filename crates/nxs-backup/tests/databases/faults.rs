@@ -33,7 +33,7 @@ fn fails(house: &House, code: i32, words: &str) -> Said {
 
 fn judge(house: &House, said: &Said, code: i32, words: &str, before: &[String]) {
     assert_eq!(said.code, Some(code), "{said:?}");
-    assert!(said.log.contains("ERROR ") && said.log.contains(words), "no `{words}` in {said:?}");
+    assert!(said.log.contains("ERROR ") && said.err.contains(words), "no `{words}` in {said:?}");
     assert_eq!(house.files(0), before, "{said:?}");
     for text in [&said.log, &said.err] {
         assert!(!text.contains("#0rd"), "the password is shown: {text}");
@@ -63,7 +63,7 @@ fn what_a_server_refuses_is_told_with_its_reason() {
     house.sources = vec![good[0].replace("[shop]", "[shop, gone]")];
     let said = house.run(&["start", "--json"]);
     assert_eq!(said.code, Some(3), "{said:?}");
-    assert!(said.log.contains("there is no database `gone`"), "{said:?}");
+    assert!(said.err.contains("there is no database `gone`"), "{said:?}");
 }
 
 #[test]

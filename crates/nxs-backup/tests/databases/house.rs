@@ -152,13 +152,18 @@ impl House {
         keys.map(|key| (key.split("/daily/").next().unwrap().to_owned(), root.join(&key))).collect()
     }
 
-    /// The plain text of the archive of a part, as `gzip` gives it.
-    pub(crate) fn dump(&self, part: &str) -> String {
+    /// The plain bytes of the archive of a part, as `gzip` gives them.
+    pub(crate) fn dump(&self, part: &str) -> Vec<u8> {
         let archives = self.archives(0);
         let path = archives.get(part).unwrap_or_else(|| panic!("no {part} in {archives:?}"));
         let output = Command::new("gzip").arg("-dc").stdin(fs::File::open(path).unwrap()).output().unwrap();
         assert!(output.status.success());
-        String::from_utf8(output.stdout).unwrap()
+        output.stdout
+    }
+
+    /// The same as text.
+    pub(crate) fn text(&self, part: &str) -> String {
+        String::from_utf8_lossy(&self.dump(part)).into_owned()
     }
 }
 

@@ -27,9 +27,11 @@ fn fill(server: &MariaDb, database: &str) {
 }
 
 /// Puts a dump into a new database with nothing but the stock client.
-fn feed(server: &MariaDb, database: &str, dump: &str) {
+fn feed(server: &MariaDb, database: &str, dump: &[u8]) {
     let quoted = format!("`{}`", database.replace('`', "``"));
-    server.sql(&format!("CREATE DATABASE {quoted}"));
+    if !database.is_empty() {
+        server.sql(&format!("CREATE DATABASE {quoted}"));
+    }
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), dump).unwrap();
     let mut client = server.client();
@@ -46,6 +48,7 @@ fn all_databases_of_two_servers_come_back_with_the_stock_client_as_they_were() {
     fill(&two, "shop");
     one.sql("CREATE DATABASE empty");
     one.sql("CREATE USER web@'10.%' IDENTIFIED BY 'x'; GRANT SELECT ON shop.* TO web@'10.%'");
+    one.sql("CREATE ROLE reader; GRANT SELECT ON *.* TO reader; CREATE USER boss@localhost; GRANT reader TO boss@localhost");
     let house = House::new(&[source(&one, "all", ", excludes: [mysql]"), source(&two, "[shop]", "")]);
     let said = house.start();
     assert!(!said.log.contains("WARNING") && !said.log.contains("ERROR"), "{}", said.log);
@@ -53,11 +56,11 @@ fn all_databases_of_two_servers_come_back_with_the_stock_client_as_they_were() {
     for name in names.iter().filter(|name| **name != "shop") {
         let part = name.replace('/', "%2F");
         let dump = house.dump(&part);
-        assert!(dump.trim_end().lines().last().unwrap().starts_with(MARKER), "{part}");
+        assert!(house.text(&part).trim_end().lines().last().unwrap().starts_with(MARKER), "{part}");
         feed(&fresh, name, &dump);
         assert_eq!(fresh.fingerprint(name), one.fingerprint(name), "{name}");
     }
-    assert!(house.dump("empty").contains(MARKER));
+    assert!(house.text("empty").contains(MARKER));
     // Both servers have a `shop`; the second source has its number in the name.
     let files = house.files(0);
     let shops: Vec<&String> =
@@ -67,7 +70,7 @@ fn all_databases_of_two_servers_come_back_with_the_stock_client_as_they_were() {
         shops[0].starts_with("shop/daily/1-shop_") && shops[1].starts_with("shop/daily/shop_"),
         "{shops:?}"
     );
-    let users = house.dump("@users");
+    let users = house.text("@users");
     assert!(users.contains("GRANT SELECT ON `shop`.* TO `web`@`10.%`;\n"), "{users}");
     assert!(
         !files
@@ -84,4 +87,96 @@ fn all_databases_of_two_servers_come_back_with_the_stock_client_as_they_were() {
             && page.contains(".sql.gz | mariadb --default-character-set=utf8mb4\n"),
         "{page}"
     );
+}
+
+#[test]
+fn tables_are_left_out_and_the_log_says_how_a_database_was_dumped() {
+    let server = MariaDb::start();
+    fill(&server, "shop");
+    server.sql("CREATE TABLE shop.cache_a (id INT); CREATE TABLE shop.`cache b` (id INT); CREATE TABLE shop.cached (id INT)");
+    let house = House::new(&[source(&server, "[shop]", ", excludes: ['shop.cache_*', 'sh*.cache b']")]);
+    let said = house.start();
+    assert!(
+        said.log.contains("`shop` is dumped in one transaction")
+            && said.log.contains("2 tables are left out"),
+        "{said:?}"
+    );
+    let text = house.text("shop");
+    assert!(!text.contains("cache_a") && !text.contains("cache b") && text.contains("`cached`"));
+    server.sql("ALTER TABLE shop.log ENGINE=MyISAM");
+    let said = house.start();
+    assert!(
+        said.log.contains("`shop` is locked for writing while it is dumped, because of `log` (MyISAM)"),
+        "{said:?}"
+    );
+    let asked = source(&server, "[shop]", "")
+        .replace("extra_keys: ''", "extra_keys: '--single-transaction --skip-events'");
+    let house = House::new(&[asked]);
+    let said = house.start();
+    assert!(said.log.contains("WARNING") && said.log.contains("does not cover `log` (MyISAM)"), "{said:?}");
+    assert!(!house.text("shop").contains("nightly") && house.text("shop").contains("FUNCTION `twice`"));
+}
+
+#[test]
+fn credentials_are_taken_from_the_configuration_before_those_of_the_home_directory() {
+    let server = MariaDb::start();
+    server.sql("CREATE DATABASE shop");
+    let mut house = House::new(&[source(&server, "[shop]", "")]);
+    fs::write(house.path("home/.my.cnf"), "[client]\nuser=nobody\npassword=wrong\nport=1\n").unwrap();
+    house.start();
+    // By the socket.
+    let socket =
+        format!("{{socket: {}, db_user: backup, db_password: 'ENV:DB_PASSWORD'}}", server.socket().display());
+    let rest = ", target: [shop], gzip: yes, is_slave: no, extra_keys: ''}";
+    house.sources = vec![format!("{{connect: {socket}{rest}")];
+    house.start();
+    // By an option file of the administrator's.
+    let options = house.path("auth.cnf");
+    let text = format!("[client]\nuser=root\nsocket={}\n", server.socket().display());
+    fs::write(&options, text).unwrap();
+    fs::remove_file(house.path("home/.my.cnf")).unwrap();
+    house.sources = vec![format!("{{connect: {{auth_file: {}, db_host: unused}}{rest}", options.display())];
+    house.start();
+    assert_eq!(house.files(0).iter().filter(|f| f.ends_with(".sql.gz")).count(), 3);
+}
+
+#[test]
+fn the_way_to_the_server_is_encrypted_where_that_is_asked_for() {
+    let server = MariaDb::start();
+    server.sql("CREATE DATABASE shop");
+    // This server has no certificate.
+    let secure = |mode: &str| {
+        source(&server, "[shop]", "").replace("connect: {", &format!("connect: {{tls: {mode}, "))
+    };
+    let mut house = House::new(&[]);
+    for mode in ["required", "verified"] {
+        house.sources = vec![secure(mode)];
+        let said = house.run(&["start"]);
+        assert_eq!(said.code, Some(1), "{mode}: {said:?}");
+        assert!(said.err.contains("SSL"), "{mode}: {said:?}");
+    }
+    house.sources = vec![secure("off")];
+    house.start();
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=127.0.0.1"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &path("key"), "-out", &path("crt")])
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    let server =
+        MariaDb::start_with(&[&format!("--ssl-cert={}", path("crt")), &format!("--ssl-key={}", path("key"))]);
+    server.sql("CREATE DATABASE shop; ALTER USER backup@'127.0.0.1' REQUIRE SSL");
+    let secure =
+        |keys: &str| source(&server, "[shop]", "").replace("connect: {", &format!("connect: {{{keys}, "));
+    house.sources = vec![secure("tls: required")];
+    house.start();
+    house.sources = vec![secure(&format!("tls: verified, tls_ca: {}", path("crt")))];
+    house.start();
+    house.sources = vec![secure("tls: verified")];
+    let said = house.run(&["start"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    house.sources = vec![secure("tls: off")];
+    assert_eq!(house.run(&["start"]).code, Some(1));
 }

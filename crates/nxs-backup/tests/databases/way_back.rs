@@ -23,7 +23,7 @@ fn a_dump_comes_out_plain_and_what_is_not_clear_is_refused() {
     let (_server, house) = scene();
     let said = house.run(&["restore", "db", "--target", "shop", "--stdout"]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert_eq!(String::from_utf8(said.out.clone()).unwrap(), house.dump("shop"));
+    assert!(said.out == house.dump("shop"));
     let said = house.run(&["restore", "db", "--stdout"]);
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.err.contains("`@users`, `other`, `shop`") || said.err.contains("3 targets"), "{said:?}");
@@ -74,12 +74,9 @@ fn damage_is_found_and_another_copy_is_taken_where_that_is_still_possible() {
     let (server, mut house) = scene();
     house.storages.push(house.path("second"));
     house.start();
-    let archive = house
-        .files(0)
-        .into_iter()
-        .rfind(|file| file.starts_with("shop/") && file.ends_with(".sql.gz"))
-        .unwrap();
-    let path = house.storages[0].join(&archive);
+    let archives = house.files(0).into_iter().filter(|f| f.starts_with("shop/") && f.ends_with(".sql.gz"));
+    let paths = archives.map(|archive| house.storages[0].join(archive));
+    let path = paths.max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap()).unwrap();
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x55;
@@ -93,5 +90,5 @@ fn damage_is_found_and_another_copy_is_taken_where_that_is_still_possible() {
     assert_eq!(said.code, Some(1), "{said:?}");
     let said = house.run(&["restore", "db", "--target", "shop", "--from", "local-2", "--stdout"]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(String::from_utf8(said.out).unwrap().contains(MARKER));
+    assert!(String::from_utf8_lossy(&said.out).contains(MARKER));
 }

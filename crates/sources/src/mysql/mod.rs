@@ -68,6 +68,7 @@ impl MysqlSource {
             return Ok(known);
         }
         let client = Program::client()?;
+        self.server.check_encrypted(&client)?;
         let version = self.server.version(&client)?;
         let dump = Program::dump(version.flavour)?;
         dump.check_fits(&version)?;

@@ -108,6 +108,7 @@ impl Receiver for Database {
     }
 
     fn check(&self) -> Result<()> {
+        self.server.check_encrypted(&self.client)?;
         match self.content()? {
             None | Some(0) => Ok(()),
             Some(_) if self.may_replace => Ok(()),

@@ -99,6 +99,22 @@ impl Server {
         })
     }
 
+    /// Refuses an open connection where an encrypted one was asked for: MariaDB's clients go on without TLS if the server
+    /// has none, unless they are to verify its certificate.
+    pub(super) fn check_encrypted(&self, client: &Program) -> Result<()> {
+        if self.connect.option_file.is_some()
+            || !matches!(self.connect.tls.mode, TlsMode::Required | TlsMode::Verified)
+        {
+            return Ok(());
+        }
+        let rows = self.ask(client, "SHOW SESSION STATUS LIKE 'Ssl_cipher'")?;
+        if rows.first().and_then(|row| row.get(1)).is_some_and(|cipher| !cipher.is_empty()) {
+            return Ok(());
+        }
+        let text = format!("the way to {} is not encrypted (SSL), and `tls` asks for it", self.place());
+        Err(Error::new(ErrorKind::Denied, text).with_hint("Give the server a certificate."))
+    }
+
     /// Gives the failure of a client the kind and the hint that the server's error code asks for.
     pub(super) fn judged(&self, error: Error) -> Error {
         if error.kind() != ErrorKind::Tool {

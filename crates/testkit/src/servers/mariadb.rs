@@ -68,12 +68,15 @@ impl MariaDb {
     fn spawn(dir: &Path, port: u16, args: &[&str]) -> Child {
         let path = |name: &str| dir.join(name).display().to_string();
         let log = fs::File::create(dir.join("log")).expect("a log");
+        fs::create_dir(dir.join("tmp")).expect("a directory");
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "mariadbd", "--no-defaults"]).args(user_args());
         command.args([
             &format!("--datadir={}", path("data")),
             &format!("--socket={}", path("s.sock")),
             &format!("--pid-file={}", path("pid")),
+            // Servers clear theirs up when they start.
+            &format!("--tmpdir={}", path("tmp")),
             &format!("--port={port}"),
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",
