@@ -1,6 +1,6 @@
 """Draws the year as an SVG picture: four charts below each other. Only text is made here; figures come from year.py.
 
-Colours are such that lines and letters can be read on white and on black; letters change with the reader's scheme.
+Colours are such that lines and letters can be read on white and on black.
 """
 
 import math
@@ -9,10 +9,9 @@ WIDTH, LEFT, RIGHT, TOP = 880, 70, 20, 76
 HEIGHT, GAP = 150, 62
 LEVELS = {"year": "#3b82f6", "month": "#c026d3", "decade": "#d97706", "day": "#16a34a"}
 STYLE = """\
-  text { font: 12px system-ui, sans-serif; fill: #57606a }
-  .title { font-weight: 600; font-size: 13px; fill: #24292f }
-  .axis { stroke: #8c959f; stroke-width: 1 } .grid { stroke: #8c959f; stroke-opacity: .3; stroke-width: 1 }
-  @media (prefers-color-scheme: dark) { text { fill: #9198a1 } .title { fill: #e6edf3 } }
+  text { font: 12px system-ui, sans-serif; fill: #7d8590 }
+  .title { font-weight: 600; font-size: 13px }
+  .axis { stroke: #7d8590; stroke-width: 1 } .grid { stroke: #7d8590; stroke-opacity: .3; stroke-width: 1 }
 """
 
 
@@ -84,7 +83,7 @@ class Chart:
             above = [b + s[level] for b, s in zip(below, sums)]
             line = [f"{self.x(day):.1f},{self.y(v):.1f}" for day, v in enumerate(above)]
             back = [f"{self.x(day):.1f},{self.y(v):.1f}" for day, v in reversed(list(enumerate(below)))]
-            self.parts.append(f'<polygon fill="{colour}" fill-opacity=".75" points="{" ".join(line + back)}"/>')
+            self.parts.append(f'<polygon fill="{colour}" fill-opacity=".8" points="{" ".join(line + back)}"/>')
             below = above
 
 

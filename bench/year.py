@@ -157,8 +157,8 @@ def main():
     parser = argparse.ArgumentParser()
     for name in ("--tools", "--work", "--csv", "--svg"):
         parser.add_argument(name, required=True)
-    parser.add_argument("--files", type=int, default=6000)
-    parser.add_argument("--dirs", type=int, default=2400)
+    parser.add_argument("--files", type=int, default=2400)
+    parser.add_argument("--dirs", type=int, default=960)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--first", default="2025-07-28")
     options = parser.parse_args()
