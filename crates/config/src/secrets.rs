@@ -2,16 +2,22 @@
 //! or starts a command for the configuration. Secrets stay references until [`resolve`] is called.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use nxs_base::secret::{Secret, SecretRef};
 use nxs_base::{Error, ErrorKind, Result};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::include::io_words;
 
 const MAX_VALUE_BYTES: u64 = 64 << 10;
+/// How long a command may take.
+const LIMIT: Duration = Duration::from_secs(30);
 
-/// Reads what a secret refers to. `CMD:` is run by `/bin/sh -c` with this process's environment.
+/// Reads what a secret refers to. `CMD:` is run by `/bin/sh -c` with this process's environment, for 30 s at most.
 ///
 /// # Errors
 /// NotFound for a missing variable, Tool for a command that does not succeed, the system's kind for files;
@@ -91,20 +97,69 @@ pub(crate) fn content(path: &str) -> Result<String> {
 }
 
 pub(crate) fn output(command: &str) -> Result<String> {
+    output_within(command, LIMIT)
+}
+
+fn output_within(command: &str, limit: Duration) -> Result<String> {
     let shown = command.split_whitespace().next().unwrap_or_default();
-    let result = Command::new("/bin/sh")
+    let tool = |what: String| Error::new(ErrorKind::Tool, format!("`{shown}`, run for a value, {what}"));
+    let cannot = |e| Error::io(format!("cannot run `{shown}` for a value"), e);
+    let mut child = Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
-        .output()
-        .map_err(|e| Error::io(format!("cannot run `{shown}` for a value"), e))?;
-    if !result.status.success() {
-        let message = format!("`{shown}`, run for a value, ended with {}", result.status);
-        return Err(Error::new(ErrorKind::Tool, message));
+        .process_group(0)
+        .spawn()
+        .map_err(cannot)?;
+    let Some(read) = read_and_wait(&mut child, limit) else {
+        end(&mut child).map_err(cannot)?;
+        let hint = "It gets no input and no terminal, and must print its value and end.";
+        return Err(tool(format!("took longer than {} s and was ended", limit.as_secs())).with_hint(hint));
+    };
+    let bytes = read.and_then(|bytes| end_if_long(&mut child, bytes)).map_err(cannot)?;
+    let status: ExitStatus = child.wait().map_err(cannot)?;
+    let Some(bytes) = bytes else {
+        return Err(tool(format!("printed more than {} KiB", MAX_VALUE_BYTES >> 10)));
+    };
+    if !status.success() {
+        return Err(tool(format!("ended with {status}")));
     }
-    text(result.stdout)
-        .filter(|t| !t.is_empty())
-        .ok_or_else(|| Error::new(ErrorKind::Tool, format!("`{shown}`, run for a value, printed no text")))
+    text(bytes).filter(|t| !t.is_empty()).ok_or_else(|| tool("printed no text".into()))
+}
+
+/// What the child prints, a byte more than allowed at most, once it has ended; none if that takes too long. The child
+/// stays to be waited for, so that its number is nobody else's.
+fn read_and_wait(child: &mut Child, limit: Duration) -> Option<std::io::Result<Vec<u8>>> {
+    let pid = Pid::from_child(child);
+    let stdout = child.stdout.take();
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let mut read = stdout.map_or(Ok(0), |out| out.take(MAX_VALUE_BYTES + 1).read_to_end(&mut bytes));
+        if bytes.len() as u64 <= MAX_VALUE_BYTES && read.is_ok() {
+            let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            let ended = rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), how));
+            read = ended.map(|_| 0).map_err(Into::into);
+        }
+        // Who gave up waiting needs no answer.
+        drop(send.send(read.map(|_| bytes)));
+    });
+    receive.recv_timeout(limit).ok()
+}
+
+/// The bytes, or none where there are too many: then the child goes.
+fn end_if_long(child: &mut Child, bytes: Vec<u8>) -> std::io::Result<Option<Vec<u8>>> {
+    if bytes.len() as u64 <= MAX_VALUE_BYTES {
+        return Ok(Some(bytes));
+    }
+    end(child).map(|()| None)
+}
+
+/// Kills the child with all that it started and that stayed in its group.
+fn end(child: &mut Child) -> std::io::Result<()> {
+    rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL)?;
+    child.wait().map(drop)
 }
 
 /// UTF-8 without the last line break.
@@ -148,5 +203,32 @@ mod tests {
         let failing = value(SecretRef::Cmd("exit 3".to_owned())).unwrap_err();
         assert_eq!(failing.kind(), ErrorKind::Tool);
         assert_eq!(value(SecretRef::Cmd("true".to_owned())).unwrap_err().kind(), ErrorKind::Tool);
+        let long = value(SecretRef::Cmd("yes".to_owned())).unwrap_err();
+        assert_eq!(long.to_string(), "`yes`, run for a value, printed more than 64 KiB");
+    }
+
+    #[test]
+    fn a_command_that_takes_too_long_is_ended_with_all_that_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        // One keeps the pipe open, the other closes it and stays.
+        for command in
+            ["sleep 1000 & echo $! > FILE; echo value", "exec >&-; sleep 1000 & echo $! > FILE; wait"]
+        {
+            let command = command.replace("FILE", file.to_str().unwrap());
+            let error = output_within(&command, Duration::from_secs(1)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Tool);
+            assert!(
+                error.to_string().ends_with("run for a value, took longer than 1 s and was ended"),
+                "{error}"
+            );
+            assert!(error.hint().is_some());
+            let pid = std::fs::read_to_string(&file).unwrap();
+            let stat = format!("/proc/{}/stat", pid.trim());
+            // Gone, or dead and not yet waited for.
+            while std::fs::read_to_string(&stat).is_ok_and(|s| !s.contains(") Z ")) {
+                std::thread::yield_now();
+            }
+        }
     }
 }

@@ -18,9 +18,9 @@ The main file is `/etc/nxs-backup/nxs-backup.conf`: YAML with the mapping `main`
 - An empty value, `''`, `~` and `null` all mean that a key is not set.
 - Flags are `yes`, `no`, `on`, `off`, `true`, `false`, quoted or not. Numbers may be quoted; an unquoted one with a leading
   zero is octal, as in v2, with a warning.
-- Every single value may be `ENV:NAME`, `FILE:/path` or `CMD:command` (for `/bin/sh`; the last line end is cut off), but
-  not `type`, `storage` and `dump_cmd`. Secrets are read when they are needed, other values while the
-  configuration is read; `test` runs no commands. A file with `CMD:` or `dump_cmd` must belong to root or to the
+- Every single value may be `ENV:NAME`, `FILE:/path` or `CMD:command` (for `/bin/sh`, without input or terminal, for 30
+  seconds at most; the last line end is cut off), but not `type`, `storage` and `dump_cmd`. Secrets are read when they are
+  needed, other values while the configuration is read; `test` runs no commands. A file with `CMD:` or `dump_cmd` must belong to root or to the
   user who runs the program, and must not be writable by its group or by others.
 - Unknown keys are errors, in the top level too; names that begin with `x-` are free there, for anchors. A key that does
   not apply to a type is a warning.

@@ -3,6 +3,7 @@
 //! Replaces `ENV:` and `FILE:` in plain values, keeps secrets as references, guards commands and passwords by the mode
 //! of the file they stand in. Which keys there are is the parent's matter.
 
+use nxs_base::diag::Severity;
 use nxs_base::secret::{Secret, SecretRef};
 use nxs_base::spec::{Compression, IoNice, Require};
 
@@ -150,7 +151,8 @@ impl Reader {
             }
             Ok(text) => Some(text).filter(|t| !t.trim().is_empty()),
             Err(error) => {
-                self.diags.error(&node.at, format!("{path}: {}", error.chain()));
+                let (message, hint) = (format!("{path}: {}", error.chain()), error.hint().map(Into::into));
+                self.diags.add(Severity::Error, node.at.place(), message, hint);
                 None
             }
         }

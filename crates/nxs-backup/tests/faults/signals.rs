@@ -1,7 +1,7 @@
-//! SIGTERM and SIGINT: the run ends in order, with 130, and cleans up itself.
+//! SIGTERM, SIGINT and SIGHUP: the run ends in order, with 130, and cleans up itself.
 
 use std::collections::BTreeSet;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::Instant;
 
 use jiff::civil::date;
@@ -24,7 +24,11 @@ fn has_partial(house: &House) -> bool {
 
 /// Stops the run as soon as it writes its archive, lets `meddle` do its worst, and lets it go on.
 fn disturbed(house: &House, meddle: impl FnOnce(&Child)) -> Said {
-    house.watch(&mut house.command(), |child| {
+    // Whatever these tests run under: `nohup` would be passed on.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_nxs-backup")]);
+    house.arguments(&mut command);
+    house.watch(&mut command, |child| {
         assert!(wait::while_alive(child, || has_partial(house)).is_none(), "it ended too early");
         wait::signal(child, "STOP");
         meddle(child);
@@ -35,7 +39,7 @@ fn disturbed(house: &House, meddle: impl FnOnce(&Child)) -> Said {
 
 #[test]
 fn a_run_that_is_asked_to_end_leaves_no_partial_and_no_lock_and_says_cancelled() {
-    for name in ["TERM", "INT"] {
+    for name in ["TERM", "INT", "HUP"] {
         let house = House::new(24 << 20);
         assert_eq!(house.start_at(date(2020, 11, 9).at(3, 0, 0, 0)).code, Some(0));
         let before = shelf::read(&house.storages[0], Order::Settled);
@@ -51,6 +55,20 @@ fn a_run_that_is_asked_to_end_leaves_no_partial_and_no_lock_and_says_cancelled()
         assert_eq!(next.code, Some(0), "{next:?}");
         assert_eq!(judge(&Case { tree: Some(&tree), ..case }, Some(&next)).len(), 2);
     }
+}
+
+#[test]
+fn a_run_under_nohup_outlives_its_terminal() {
+    let house = House::new(24 << 20);
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_nxs-backup")]);
+    house.arguments(&mut command);
+    let said = house.watch(&mut command, |child| {
+        assert!(wait::while_alive(child, || has_partial(&house)).is_none(), "it ended too early");
+        wait::signal(child, "HUP");
+        None
+    });
+    assert_eq!(said.code, Some(0), "{said:?}");
 }
 
 #[test]
