@@ -11,8 +11,9 @@ use nxs_base::{Error, ErrorKind, Result};
 
 use crate::local::LocalStorage;
 
-/// Opens the storage that `spec` describes. Does not touch it yet: whether it answers shows with the first call.
-/// [`ErrorKind::Unsupported`] for a kind that this build lacks, [`ErrorKind::Invalid`] without a `backup_dir`.
+/// Opens the storage that `spec` describes. Reaches no server: whether one answers shows with the first call.
+/// [`ErrorKind::Unsupported`] for a kind that this build lacks, [`ErrorKind::Invalid`] without a `backup_dir`, or where
+/// a local one is a file.
 pub fn open(spec: &StorageSpec) -> Result<Arc<dyn Storage>> {
     match spec.kind {
         StorageKind::Local => {
@@ -22,7 +23,7 @@ pub fn open(spec: &StorageSpec) -> Result<Arc<dyn Storage>> {
                     format!("storage `{}` has no `backup_dir`", spec.name),
                 ));
             }
-            Ok(Arc::new(LocalStorage::new(&spec.name, PathBuf::from(&spec.backup_dir))))
+            Ok(Arc::new(LocalStorage::open(&spec.name, PathBuf::from(&spec.backup_dir))?))
         }
         StorageKind::Scp
         | StorageKind::Ftp
@@ -74,5 +75,23 @@ mod tests {
     fn a_local_storage_without_a_directory_is_refused() {
         let spec = StorageSpec { backup_dir: String::new(), ..spec(StorageKind::Local) };
         assert_eq!(open(&spec).err().map(|e| e.kind()), Some(ErrorKind::Invalid));
+    }
+
+    #[test]
+    fn a_local_directory_that_is_a_file_or_below_one_is_refused_with_a_hint() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for (place, what) in [(file.clone(), "is a file"), (file.join("a/b"), "lies below a file")] {
+            let spec = StorageSpec { backup_dir: place.display().to_string(), ..spec(StorageKind::Local) };
+            let error = open(&spec).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.to_string().ends_with(what), "{error}");
+            assert!(error.hint().unwrap().contains(&format!("`{}`", file.display())));
+            // It became one since.
+            let late = LocalStorage::new("local", place);
+            let listed = nxs_base::ports::storage::Storage::list(&late, "", &mut |_| Ok(()));
+            assert_eq!(listed.err().map(|e| e.kind()), Some(ErrorKind::Invalid));
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! `test` and `-t`: judges the whole configuration and shows what it means. Opens nothing and reaches no server.
+//! `test` and `-t`: judges the whole configuration and shows what it means. Reads nothing but that and reaches no
+//! server; of a local storage it sees whether its directory can be one.
 
 use std::path::Path;
 
-use nxs_base::ErrorKind;
 use nxs_base::spec::{JobSpec, RunSpec};
+use nxs_base::{Error, ErrorKind};
 use nxs_config::Commands;
 
 use crate::app::{self, Env, GROUPS};
@@ -13,7 +14,7 @@ pub(crate) fn run(env: &Env, config: &Path) -> Exit {
     let loaded = nxs_config::load(config, Commands::Leave);
     loaded.diagnostics.iter().for_each(|d| env.console.say_diagnostic(d));
     let path = config.display();
-    let good = loaded.spec.filter(|spec| sources_open(env, spec));
+    let good = loaded.spec.filter(|spec| opens(env, spec));
     let Some(spec) = good else {
         env.console.say(&format!("The configuration file '{path}' cannot be used!"));
         return Exit::Configuration;
@@ -23,18 +24,23 @@ pub(crate) fn run(env: &Env, config: &Path) -> Exit {
     Exit::Complete
 }
 
-/// Whether every source of a type that this build has can be made sense of; says what cannot.
-fn sources_open(env: &Env, spec: &RunSpec) -> bool {
+/// Whether every source and storage of a type that this build has can be made sense of; says what cannot.
+fn opens(env: &Env, spec: &RunSpec) -> bool {
     let mut good = true;
+    let mut judge = |job: &JobSpec, what: String, error: Option<Error>| {
+        if let Some(error) = error.filter(|e| e.kind() != ErrorKind::Unsupported) {
+            good = false;
+            let text = format!("job '{}', {what}: error: {}", job.name, error.chain());
+            env.console.say_with_hint(&text, error.hint());
+        }
+    };
     for job in &spec.jobs {
         for source in &job.sources {
-            if let Err(error) = app::open_source(env, spec, source, job.kind)
-                && error.kind() != ErrorKind::Unsupported
-            {
-                good = false;
-                let text = format!("job '{}', source {}: error: {}", job.name, source.index, error.chain());
-                env.console.say_with_hint(&text, error.hint());
-            }
+            let what = format!("source {}", source.index);
+            judge(job, what, app::open_source(env, spec, source, job.kind).err());
+        }
+        for storage in job.storages.iter().filter(|s| s.enable) {
+            judge(job, format!("storage '{}'", storage.name), (env.open_storage)(storage).err());
         }
     }
     good

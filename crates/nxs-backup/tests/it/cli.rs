@@ -6,7 +6,8 @@ use crate::house::House;
 fn without_a_command_the_help_is_printed_and_all_is_well() {
     let answer = House::new().run_bare(&["nxs-backup"], |_| ());
     assert_eq!((answer.code, answer.err.as_str()), (0, ""));
-    for command in ["start", "test", "generate", "ls", "restore", "verify", "rotate", "help"] {
+    for command in ["start", "test", "generate", "ls", "find", "restore", "verify", "rotate", "index", "help"]
+    {
         assert!(answer.out.contains(&format!("\n  {command} ")), "{command} in:\n{}", answer.out);
     }
 }

@@ -10,6 +10,8 @@ mod house;
 #[cfg(test)]
 mod lacks;
 #[cfg(test)]
+mod places;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod start;

@@ -41,7 +41,14 @@ pub struct LocalStorage {
 }
 
 impl LocalStorage {
-    /// `name` is what messages call it. The directory need not exist yet; the first write makes it.
+    /// Opens the directory, which need not exist yet: the first write makes it. `name` is what messages call it.
+    /// [`ErrorKind::Invalid`] where no directory can be: it, or something above it, is a file.
+    pub fn open(name: impl Into<String>, backup_dir: PathBuf) -> Result<Self> {
+        let storage = Self::new(name, backup_dir);
+        storage.check_root().map(|()| storage)
+    }
+
+    /// The same without a look at the disk.
     pub fn new(name: impl Into<String>, backup_dir: PathBuf) -> Self {
         Self { name: name.into(), root: Root::new(backup_dir) }
     }
@@ -49,6 +56,18 @@ impl LocalStorage {
     fn failed(&self, what: &str, key: &str, e: impl Into<io::Error>) -> Error {
         let message = format!("cannot {what} `{key}` on storage `{}`", self.name);
         pending::full_hint(Error::io(message, e.into()))
+    }
+
+    /// Whether there is, or can be, a directory.
+    fn check_root(&self) -> Result<()> {
+        let path = self.root.path();
+        // What cannot be looked at shows with the first call.
+        let file = path.ancestors().find(|above| std::fs::metadata(above).is_ok_and(|meta| !meta.is_dir()));
+        let Some(file) = file else { return Ok(()) };
+        let what = if file == path { "it is a file" } else { "it lies below a file" };
+        let text = format!("storage `{}` cannot use the directory `{}`: {what}", self.name, path.display());
+        let hint = format!("Set `backup_dir` to a directory, or move `{}` away.", file.display());
+        Err(Error::new(ErrorKind::Invalid, text).with_hint(hint))
     }
 
     fn not_found(&self, key: &ObjectKey) -> Error {
@@ -138,9 +157,16 @@ impl LocalStorage {
         dirs: &mut Vec<String>,
         each: &mut dyn FnMut(ObjectInfo) -> Result<()>,
     ) -> Result<()> {
-        let failed = |e: Errno| self.failed("list", if dir.is_empty() { "." } else { dir }, e);
+        let place = self.root.path().join(dir);
+        let failed = |e: Errno| {
+            let error = self.failed("list", place.to_string_lossy().trim_end_matches('/'), e);
+            match error.kind() {
+                ErrorKind::Denied => error.with_hint("Run as root, or as a user that may read all of it."),
+                _ => error,
+            }
+        };
         let fd = match self.root.open_dir(dir) {
-            Err(e) if is_absence(e) => return Ok(()),
+            Err(e) if is_absence(e) => return if dir.is_empty() { self.check_root() } else { Ok(()) },
             // Made by the file system at the root of a disk, for root alone; a target of that name would be readable.
             Err(Errno::ACCESS) if dir == "lost+found" => return Ok(()),
             other => other.map_err(failed)?,
