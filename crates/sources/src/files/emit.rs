@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use nxs_archive::tar::{self, Extent, Member, acl};
 use nxs_base::entry::{EntryKind, EntryState, FileTime, IndexEntry, Meta};
 use nxs_base::ports::source::{Artefact, Cancel, DumpReport, NoteKind, Sink};
-use nxs_base::{Error, Result};
+use nxs_base::{Error, ErrorKind, Result};
 use nxs_sys::fsx;
 use nxs_sys::users::Users;
 
@@ -256,11 +256,10 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
         let mut block = std::mem::take(&mut self.block);
         block.resize(BLOCK_BYTES, 0);
         let (mut at, end) = (extent.offset, extent.offset + extent.len);
-        let mut bad_spots = 0;
+        let (mut bad_spots, mut step) = (0, BLOCK_BYTES);
         while at < end {
             self.check()?;
-            let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(BLOCK_BYTES);
-            let length = if bad_spots > 0 { length.min(SKIP_BYTES) } else { length };
+            let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(step);
             match file.read_at(&mut block[..length], at) {
                 Ok(0) => {
                     damage.get_or_insert_with(|| {
@@ -272,10 +271,11 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
                 Ok(n) => {
                     self.write(uses, &block[..n]);
                     at += n as u64;
+                    step = BLOCK_BYTES.min(2 * step);
                 }
-                Err(error) if bad_spots == 0 && length > SKIP_BYTES => {
-                    // Once more in small steps, to lose no more than is bad.
-                    bad_spots = 1;
+                Err(error) if length > SKIP_BYTES => {
+                    // Once more in small steps, to lose no more than is bad; they grow again while all is well.
+                    step = SKIP_BYTES;
                     damage.get_or_insert_with(|| format!("cannot read at byte {at}: {error}"));
                 }
                 Err(error) => {
@@ -284,6 +284,7 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
                     let skipped = if bad_spots > MAX_BAD_SPOTS { end - at } else { length as u64 };
                     self.write_zeros(uses, skipped)?;
                     at += skipped;
+                    step = SKIP_BYTES;
                 }
             }
         }
@@ -529,5 +530,9 @@ impl Owners<'_> {
 
 /// What a probe or a dump says of a target that cannot be opened.
 pub(crate) fn cannot_open(path: &[u8], error: std::io::Error) -> Error {
-    Error::io(format!("cannot open the target `{}`", fsx::show(path)), error)
+    let error = Error::io(format!("cannot open the target `{}`", fsx::show(path)), error);
+    match error.kind() {
+        ErrorKind::Denied => error.with_hint("Run as root, or as a user that may read all of it."),
+        _ => error,
+    }
 }

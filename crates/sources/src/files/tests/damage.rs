@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use nxs_base::entry::{EntryKind, EntryState, Meta};
 use rustix::io::Errno;
@@ -31,6 +32,8 @@ struct Fake {
     is_compressed: bool,
     ino: u64,
     nlink: u64,
+    /// How often its content was asked for.
+    reads: Arc<AtomicUsize>,
 }
 
 impl Fake {
@@ -45,6 +48,7 @@ impl Fake {
             is_compressed: false,
             ino: 0,
             nlink: 1,
+            reads: Arc::default(),
         }
     }
 
@@ -102,6 +106,7 @@ impl ReadFile for FakeFile<'_> {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let fake = &self.tree.files[&self.name];
+        fake.reads.fetch_add(1, Ordering::Relaxed);
         let length = (buffer.len() as u64).min(fake.content_bytes.saturating_sub(offset));
         if offset < fake.bad.end && offset + length > fake.bad.start {
             return Err(Errno::IO.into());
@@ -226,6 +231,17 @@ fn a_bad_spot_becomes_zeros_and_what_is_around_it_is_saved() {
         assert!((1..=4096).contains(&zeros), "{zeros} bytes given up of {size}");
         assert!(bytes.iter().zip(content(0..size)).all(|(a, b)| *a == 0 || *a == b), "{size}");
     }
+}
+
+#[test]
+fn after_a_bad_spot_reads_are_soon_large_again() {
+    let fake = Fake { bad: 300_000..300_001, ..Fake::of(8_000_000) };
+    let (state, _, bytes) = fate(fake.clone());
+    assert_eq!(state, EntryState::Gap);
+    assert!(bytes.iter().filter(|b| **b == 0).count() <= 4096);
+    // 100,000 bytes is the most that one read gives; 4 KiB each would be two thousand.
+    let reads = fake.reads.load(Ordering::Relaxed);
+    assert!((80..200).contains(&reads), "{reads} reads");
 }
 
 #[test]
