@@ -137,7 +137,8 @@ fn run_inner(ctx: &RunContext<'_>, job: &JobSpec, ports: JobPorts, now: &Zoned, 
     if ctx.cancel.is_cancelled() {
         return;
     }
-    for store in &stores {
+    for store in &mut stores {
+        report.problems.extend(store.undone());
         if let Err(error) = store.write_guide(ctx) {
             fail(ctx, report, &error);
         }

@@ -35,6 +35,8 @@ pub(super) struct Store {
     /// Groups of this run's targets, and of other jobs that use the same `backup_dir`.
     groups: Vec<ConfiguredGroup>,
     zone: jiff::tz::TimeZone,
+    /// What rotation could not do, told already.
+    undone: Vec<Problem>,
 }
 
 impl Store {
@@ -65,7 +67,8 @@ impl Store {
             let message = format!("{}: `{}`: {}", spec.name, damage.key, damage.problem.chain());
             ctx.events.emit(&Event::Warned { job: &job.name, message: &message });
         }
-        Ok(Self { spec, storage, catalog, groups, zone: now.time_zone().clone() })
+        let zone = now.time_zone().clone();
+        Ok(Self { spec, storage, catalog, groups, zone, undone: Vec::new() })
     }
 
     pub(super) fn spec(&self) -> &StorageSpec {
@@ -246,7 +249,7 @@ impl Store {
     /// Plans the group with the given policy; spares what somebody reads. Nothing is dropped where that cannot be
     /// known.
     pub(super) fn plan(
-        &self,
+        &mut self,
         ctx: &RunContext<'_>,
         job: &JobSpec,
         group: &GroupId,
@@ -255,8 +258,8 @@ impl Store {
         let items = self.items(group);
         let leases =
             Leases::read(self.storage.as_ref(), ctx.clock.now().timestamp()).unwrap_or_else(|error| {
-                let message = format!("{}: cannot see who reads backups: {}", self.spec.name, error.chain());
-                ctx.events.emit(&Event::Warned { job: &job.name, message: &message });
+                let text = format!("cannot see who reads backups on {}: nothing is dropped", self.spec.name);
+                self.not_done(ctx, job, Error::new(error.kind(), text).with_source(error));
                 Leases::of_everything()
             });
         let decisions = leases.spare(&items, plan(&items, policy));
@@ -282,9 +285,9 @@ impl Store {
                 storage: &self.spec.name,
             });
         }
-        for (key, error) in &applied.problems {
-            let message = format!("cannot rotate `{key}` on {}: {}", self.spec.name, error.chain());
-            ctx.events.emit(&Event::Warned { job: &job.name, message: &message });
+        for (key, error) in applied.problems {
+            let text = format!("cannot rotate `{key}` on {}", self.spec.name);
+            self.not_done(ctx, job, Error::new(error.kind(), text).with_source(error));
         }
         for key in &applied.leased {
             let message = format!("{}: `{key}` stays for now: {}", self.spec.name, Reason::Leased);
@@ -297,6 +300,21 @@ impl Store {
             self.catalog = catalog::scan(self.storage.as_ref())?;
         }
         Ok(())
+    }
+
+    /// Tells what rotation could not do: the new backup is there, but the storage fills up.
+    fn not_done(&mut self, ctx: &RunContext<'_>, job: &JobSpec, error: Error) {
+        let error = error.with_hint("New backups are not affected; the next run tries again.");
+        let problem = Problem::from(&error);
+        if !self.undone.contains(&problem) {
+            ctx.events.emit(&Event::Failed { job: &job.name, problem: &problem });
+            self.undone.push(problem);
+        }
+    }
+
+    /// What rotation could not do on this storage.
+    pub(super) fn undone(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.undone)
     }
 
     /// Takes a new backup into the catalog.

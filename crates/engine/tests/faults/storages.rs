@@ -6,6 +6,7 @@ use nxs_base::ErrorKind;
 use nxs_base::report::RunOutcome;
 use nxs_base::spec::Rotation;
 use nxs_testkit::FlakyStorage;
+use nxs_testkit::flaky::OpKind;
 
 use crate::scene::{Said, Scene};
 use crate::scripted::Scripted;
@@ -194,5 +195,26 @@ fn both_storages_dead_fail_the_run() {
             let shelf = judge(&run, &clean, n, Order::CutOff, &said, "both dead");
             assert_eq!(shelf, clean.before[n]);
         }
+    }
+}
+
+#[test]
+fn an_old_backup_that_cannot_be_dropped_is_an_error_and_the_next_run_drops_it() {
+    for op in [OpKind::Rename, OpKind::Delete] {
+        let mut scene = Scene::with_history();
+        let clean = Clean::of(&scene);
+        scene.flaky[0].fail_next(op, ErrorKind::Denied);
+        let said = scene.run();
+        assert_eq!(said.outcome(), RunOutcome::Partial, "{op:?}: {:#?}", said.report);
+        let [problem] = &said.report.problems[..] else { panic!("{op:?}: {:?}", said.report.problems) };
+        assert!(problem.message.starts_with("cannot rotate `"), "{}", problem.message);
+        assert_eq!((problem.kind, problem.hint.is_some()), (ErrorKind::Denied, true));
+        // The copies are there and told.
+        assert_eq!(said.made(0).len(), 2, "{op:?}");
+        judge(&scene, &clean, 0, Order::CutOff, &said, &format!("{op:?}"));
+        scene.clock.set(NEXT_RUN);
+        assert!(scene.run().report.is_complete(), "{op:?}");
+        let keys = |shelf: &Shelf| shelf.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&shelf::read(&scene.memory[0], Order::Settled)), keys(&clean.next[0]), "{op:?}");
     }
 }
