@@ -74,8 +74,10 @@ impl Error {
         self.kind
     }
 
+    /// Its own, else that of its cause.
     pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+        let of_cause = || self.source.as_ref()?.downcast_ref::<Self>()?.hint();
+        self.hint.as_deref().or_else(of_cause)
     }
 
     /// The message followed by all causes, joined with `: `, in one line.

@@ -86,7 +86,7 @@ pub fn run(
         let mut copies: Vec<Copy> = Vec::new();
         for copy in chosen.iter().flat_map(|candidate| &candidate.copies) {
             // Each after what it needs, and once.
-            for wanted in with_parents(copy).into_iter().rev() {
+            for wanted in copy.with_parents().into_iter().rev() {
                 let is_known =
                     |c: &Copy| (&c.storage_name, &c.entry.key) == (&wanted.storage_name, &wanted.entry.key);
                 if has_index(&wanted) && !copies.iter().any(is_known) {
@@ -116,18 +116,6 @@ pub fn run(
         Ok(())
     })?;
     Ok(report)
-}
-
-/// The copy and what it needs, the nearest parent first.
-fn with_parents(copy: &Copy) -> Vec<Copy> {
-    let parents = copy.parents.as_deref().unwrap_or_default();
-    let entries = std::iter::once(&copy.entry).chain(parents);
-    let made = entries.enumerate().map(|(number, entry)| Copy {
-        entry: entry.clone(),
-        parents: copy.parents.as_ref().map(|all| all[number.min(all.len())..].to_vec()),
-        ..copy.clone()
-    });
-    made.collect()
 }
 
 /// Whether a backup has an index, or may have one.

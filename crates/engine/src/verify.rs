@@ -2,10 +2,11 @@
 //!
 //! A copy is sound when its record can be read, archive and index have the sizes and digests of the record, every
 //! frame decodes to what the index says, and the archive's members are those of the index, at their places. With a
-//! sample only some frames are read, the first and the last among them. What is not to be trusted is data in the
-//! report; nothing is changed on any storage.
+//! sample only some frames are read, the first and the last among them. An increment is as good as what it needs: its
+//! parents are verified before it, once, and told with it. Where only an index is damaged the archive is proved without.
+//! What is not to be trusted is data in the report; nothing is changed on any storage.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +16,8 @@ use nxs_archive::index::IndexReader;
 use nxs_archive::tar::TarReader;
 use nxs_base::entry::IndexEntry;
 use nxs_base::error::{Error, ErrorKind, Result};
-use nxs_base::ports::storage::Storage;
+use nxs_base::layout::index_key;
+use nxs_base::ports::storage::{ObjectKey, Storage};
 use nxs_base::report::Problem;
 use nxs_base::spec::{JobSpec, StorageSpec};
 use nxs_base::tail::Tail;
@@ -26,6 +28,7 @@ use crate::job::RunContext;
 use crate::pipeline::digest::Digest;
 use crate::restore::fetch::{self, RangedObject};
 use crate::restore::leased;
+use crate::restore::rebuilt::is_damage;
 use crate::restore::select::{self, Candidate, Copy, Shelf, Wanted};
 
 /// What to verify.
@@ -51,8 +54,34 @@ pub struct Verified {
     pub is_complete: bool,
     /// Stored bytes that were read.
     pub read_bytes: u64,
-    /// What is wrong with it.
-    pub damage: Option<Problem>,
+    pub finding: Finding,
+}
+
+/// How a copy was found.
+#[derive(Debug, Clone)]
+pub enum Finding {
+    Sound,
+    /// The archive is sound; the index can be made of it again. Restores are slower without.
+    IndexDamaged(Problem),
+    Damaged(Problem),
+    /// Sound itself, perhaps; a parent that it needs is missing or damaged.
+    BrokenChain(Problem),
+}
+
+impl Finding {
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Sound => None,
+            Self::IndexDamaged(problem) | Self::Damaged(problem) | Self::BrokenChain(problem) => {
+                Some(problem)
+            }
+        }
+    }
+
+    /// Whether all of the backup can be brought back from this copy.
+    pub fn is_restorable(&self) -> bool {
+        matches!(self, Self::Sound | Self::IndexDamaged(_))
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -60,13 +89,15 @@ pub struct VerifyReport {
     pub copies: Vec<Verified>,
     /// Damage outside the copies: records without archives, links that lead nowhere. With the storage's name.
     pub damage: Vec<(String, Problem)>,
+    /// Archives without a record, which belong to nobody and were not looked at. With the storage's name.
+    pub orphans: Vec<(String, String)>,
     /// Storages that could not be read.
     pub problems: Vec<Problem>,
 }
 
 impl VerifyReport {
     pub fn sound(&self) -> usize {
-        self.copies.iter().filter(|c| c.damage.is_none()).count()
+        self.copies.iter().filter(|c| c.finding.problem().is_none()).count()
     }
 
     pub fn damaged(&self) -> usize {
@@ -92,28 +123,43 @@ pub fn run(
         chosen = select::newest(chosen, job, &wanted).unwrap_or_default();
     }
     let mut told = BTreeSet::new();
+    // By storage and archive: whether it can be restored.
+    let mut known: HashMap<(String, ObjectKey), bool> = HashMap::new();
+    let place = |copy: &Copy| (copy.storage_name.clone(), copy.entry.key.clone());
     leased(ctx, job, &chosen, || -> Result<()> {
-        for candidate in &chosen {
-            for copy in &candidate.copies {
+        for (candidate, copy) in chosen.iter().flat_map(|c| c.copies.iter().map(move |copy| (c, copy))) {
+            // What it needs before it.
+            for copy in copy.with_parents().into_iter().rev() {
+                if known.contains_key(&place(&copy)) {
+                    continue;
+                }
                 ctx.cancel.check()?;
-                let mut verified = Verified {
+                let mut read_bytes = 0;
+                let parents = copy.parents.iter().flatten();
+                let broken = parents.rev().find(|parent| {
+                    known.get(&(copy.storage_name.clone(), parent.key.clone())) == Some(&false)
+                });
+                let finding = check(ctx, job, candidate, &copy, request.sample_percent, &mut read_bytes)?;
+                let finding = match (finding, broken) {
+                    (Finding::Sound | Finding::IndexDamaged(_), Some(parent)) => {
+                        Finding::BrokenChain(Problem::from(&needs(&copy, &parent.key)))
+                    }
+                    (finding, _) => finding,
+                };
+                if finding.problem().is_some() {
+                    told.insert((copy.storage_name.clone(), index_key(&copy.entry.key)));
+                }
+                known.insert(place(&copy), finding.is_restorable());
+                let verified = Verified {
                     storage: copy.storage_name.clone(),
                     key: copy.entry.key.to_string(),
                     target: candidate.target.clone(),
-                    started: candidate.started,
+                    started: copy.entry.started(&zone),
                     is_recorded: copy.entry.record().is_some(),
-                    is_complete: candidate.complete,
-                    read_bytes: 0,
-                    damage: None,
+                    is_complete: copy.entry.is_complete(),
+                    read_bytes,
+                    finding,
                 };
-                match check(ctx, candidate, copy, request.sample_percent, &mut verified.read_bytes) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-                    Err(error) => verified.damage = Some(Problem::from(&error)),
-                }
-                if let Some(index) = copy.entry.index.as_ref().filter(|_| verified.damage.is_some()) {
-                    told.insert((copy.storage_name.clone(), index.key.clone()));
-                }
                 each(&verified);
                 report.copies.push(verified);
             }
@@ -123,17 +169,20 @@ pub fn run(
     if request.target.is_none() && request.at.is_none() {
         for shelf in &shelves {
             outside(shelf, &told, &mut report.damage);
+            let orphans = shelf.catalog.orphans.iter();
+            report.orphans.extend(orphans.map(|o| (shelf.spec.name.clone(), o.key.to_string())));
         }
     }
     Ok(report)
 }
 
+fn needs(copy: &Copy, parent: &ObjectKey) -> Error {
+    let text = format!("`{}` needs `{parent}`, which cannot be restored", copy.entry.key);
+    Error::new(ErrorKind::Corrupt, text).with_hint("Its own files are there, but not the tree.")
+}
+
 /// What a catalog holds against a storage, beside its backups.
-fn outside(
-    shelf: &Shelf,
-    told: &BTreeSet<(String, nxs_base::ports::storage::ObjectKey)>,
-    damage: &mut Vec<(String, Problem)>,
-) {
+fn outside(shelf: &Shelf, told: &BTreeSet<(String, ObjectKey)>, damage: &mut Vec<(String, Problem)>) {
     let name = &shelf.spec.name;
     for found in &shelf.catalog.damaged {
         if !told.contains(&(name.clone(), found.key.clone())) {
@@ -146,39 +195,68 @@ fn outside(
     }
 }
 
+/// Looks at one copy by itself. Fails only when cancelled.
 fn check(
     ctx: &RunContext<'_>,
+    job: &JobSpec,
     candidate: &Candidate,
     copy: &Copy,
     sample_percent: u8,
     read_bytes: &mut u64,
-) -> Result<()> {
+) -> Result<Finding> {
+    let finding = |error: Error, finding: fn(Problem) -> Finding| match error.kind() {
+        ErrorKind::Cancelled => Err(error),
+        _ => Ok(finding(Problem::from(&error))),
+    };
     if copy.parents.is_none() {
         let text = format!("a parent of `{}` is missing on {}", copy.entry.key, copy.storage_name);
-        return Err(
-            Error::new(ErrorKind::NotFound, text).with_hint("Its own files are there, but not the tree.")
-        );
+        let error = Error::new(ErrorKind::NotFound, text);
+        return finding(error.with_hint("Its own files are there, but not the tree."), Finding::BrokenChain);
     }
-    let is_tar = copy.entry.name.as_ref().is_none_or(|n| n.extension == "tar");
-    let recorded = copy.entry.record();
-    if recorded.is_some_and(|r| r.index.is_some()) && copy.entry.index.is_none() {
-        return Err(Error::new(ErrorKind::NotFound, format!("the index of `{}` is gone", copy.entry.key))
-            .with_hint("The archive itself may be sound; stock tools need no index."));
+    let index = match index_of(candidate, copy, read_bytes) {
+        Ok(index) => index,
+        Err(why) if is_damage(&why) => {
+            if let Err(error) = whole(ctx, copy, None, read_bytes) {
+                return finding(error, Finding::Damaged);
+            }
+            let text = format!("the index of `{}` cannot be used, its archive is sound", copy.entry.key);
+            let hint = format!("Make it again: `nxs-backup index rebuild {}`.", job.name);
+            return finding(
+                Error::new(why.kind(), text).with_source(why).with_hint(hint),
+                Finding::IndexDamaged,
+            );
+        }
+        Err(error) => return finding(error, Finding::Damaged),
+    };
+    let checked = match &index {
+        Some(index) if index.header().is_foreign => {
+            *read_bytes += copy.entry.size_bytes;
+            rebuild::compare(copy, index, ctx.cancel)
+        }
+        Some(index) if sample_percent < 100 => sample(ctx, copy, index, sample_percent, read_bytes),
+        _ => whole(ctx, copy, index.as_ref(), read_bytes),
+    };
+    match checked {
+        Ok(()) => Ok(Finding::Sound),
+        Err(error) => finding(error, Finding::Damaged),
+    }
+}
+
+/// The index, held against the record; none for a backup that has none.
+fn index_of(
+    candidate: &Candidate,
+    copy: &Copy,
+    read_bytes: &mut u64,
+) -> Result<Option<IndexReader<Vec<u8>>>> {
+    if copy.entry.index.is_none() && copy.entry.record().is_some_and(|record| record.index.is_some()) {
+        return Err(Error::new(ErrorKind::NotFound, "it is missing or was cut"));
     }
     let index = fetch::load_index(copy)?;
     if let Some(index) = &index {
         *read_bytes += copy.entry.index.as_ref().map_or(0, |i| i.size_bytes);
         same_backup(candidate, copy, index)?;
     }
-    match &index {
-        Some(index) if index.header().is_foreign => {
-            rebuild::compare(copy, index, ctx.cancel)?;
-            *read_bytes += copy.entry.size_bytes;
-            Ok(())
-        }
-        Some(index) if sample_percent < 100 => sample(ctx, copy, index, sample_percent, read_bytes),
-        _ => whole(ctx, copy, index.as_ref(), is_tar, read_bytes),
-    }
+    Ok(index)
 }
 
 /// An index that describes another archive, or another state of this one, is damage.
@@ -215,9 +293,9 @@ fn whole(
     ctx: &RunContext<'_>,
     copy: &Copy,
     index: Option<&IndexReader<Vec<u8>>>,
-    is_tar: bool,
     read_bytes: &mut u64,
 ) -> Result<()> {
+    let is_tar = copy.entry.name.as_ref().is_none_or(|n| n.extension == "tar");
     let digest = Arc::new(Mutex::new(Digest::default()));
     let stored = Tee { inner: copy.storage.get(&copy.entry.key, None)?, digest: Arc::clone(&digest) };
     let codec = fetch::codec_of(copy);

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind as ClapKind;
-use nxs_base::Result;
 use nxs_base::diag::Diagnostic;
 use nxs_base::event::NoEvents;
 use nxs_base::ports::clock::Clock;
 use nxs_base::ports::source::{Cancel, Source};
 use nxs_base::ports::storage::Storage;
 use nxs_base::spec::{JobKind, JobSpec, RunSpec, SourceEntry, StorageSpec};
+use nxs_base::{Error, Result};
 use nxs_config::Commands;
 use nxs_engine::job::RunContext;
 use nxs_sources::registry::Surroundings;
@@ -23,7 +23,7 @@ use nxs_sys::lock::{LockError, RunLock};
 use crate::cli::{Cli, Command, IndexAction, IndexArgs};
 use crate::commands;
 use crate::console::Console;
-use crate::exit::Exit;
+use crate::exit::{Ended, Exit};
 use crate::messages::PREFIX;
 use crate::own;
 use crate::shelf;
@@ -112,15 +112,25 @@ fn dispatch(cli: &Cli, env: &Env) -> u8 {
         Some(Command::Test) => commands::test::run(env, &cli.config).code(),
         Some(Command::Generate(args)) => commands::generate::run(env, args).code(),
         Some(Command::Start(args)) => commands::start::run(env, &cli.config, args),
-        Some(Command::Ls(args)) => commands::ls::run(env, &cli.config, args).code(),
-        Some(Command::Find(args)) => commands::find::run(env, &cli.config, args).code(),
-        Some(Command::Restore(args)) => commands::restore::run(env, &cli.config, args).code(),
-        Some(Command::Verify(args)) => commands::verify::run(env, &cli.config, args).code(),
-        Some(Command::Rotate(args)) => commands::rotate::run(env, &cli.config, args).code(),
+        Some(Command::Ls(args)) => ended(commands::ls::run(env, &cli.config, args)),
+        Some(Command::Find(args)) => ended(commands::find::run(env, &cli.config, args)),
+        Some(Command::Restore(args)) => ended(commands::restore::run(env, &cli.config, args)),
+        Some(Command::Verify(args)) => ended(commands::verify::run(env, &cli.config, args)),
+        Some(Command::Rotate(args)) => ended(commands::rotate::run(env, &cli.config, args)),
         Some(Command::Index(IndexArgs { action: IndexAction::Rebuild(args) })) => {
-            commands::index::rebuild(env, &cli.config, args).code()
+            ended(commands::index::rebuild(env, &cli.config, args))
         }
     }
+}
+
+fn ended(ended: Ended) -> u8 {
+    ended.unwrap_or_else(|exit| exit).code()
+}
+
+/// Says why a command that reads failed, and how it ends.
+pub(crate) fn failed(env: &Env, error: &Error) -> Exit {
+    env.console.say_error(error);
+    Exit::of_error(error.kind())
 }
 
 /// `exit`, or failed if the data could not be written.
@@ -199,8 +209,13 @@ pub(crate) fn select<'a>(env: &Env, spec: &'a RunSpec, name: &str) -> Result<Vec
     Err(no_such_job(env, spec, name))
 }
 
+/// The one job of that name.
+pub(crate) fn job<'a>(env: &Env, spec: &'a RunSpec, name: &str) -> Result<&'a JobSpec, Exit> {
+    spec.jobs.iter().find(|j| j.name == name).ok_or_else(|| no_such_job(env, spec, name))
+}
+
 /// Says that there is no such job, and which names there are.
-pub(crate) fn no_such_job(env: &Env, spec: &RunSpec, name: &str) -> Exit {
+fn no_such_job(env: &Env, spec: &RunSpec, name: &str) -> Exit {
     let known: Vec<&str> =
         ["all"].into_iter().chain(GROUPS).chain(spec.jobs.iter().map(|j| j.name.as_str())).collect();
     env.console.say(&format!("there is no job `{name}`"));

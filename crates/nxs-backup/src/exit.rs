@@ -2,6 +2,7 @@
 //!
 //! `help exit-codes` prints the table and `docs/exit-codes.md` is made from it. No other file names a number.
 
+use nxs_base::ErrorKind;
 use nxs_base::report::{RunOutcome, RunReport};
 
 /// Every way in which the program ends.
@@ -16,6 +17,9 @@ pub enum Exit {
     Bug,
     Cancelled,
 }
+
+/// How a command ended; `Err` where it broke off and has said why.
+pub type Ended = std::result::Result<Exit, Exit>;
 
 /// One line of the table.
 pub struct Row {
@@ -54,7 +58,7 @@ pub const TABLE: [Row; 8] = [
         exit: Exit::Partial,
         code: 3,
         name: "partial",
-        meaning: "some target or storage failed, something was skipped, or verify found damage",
+        meaning: "some target or storage failed, something was skipped or could not be dropped, or verify found damage",
         legacy: 0,
     },
     Row {
@@ -103,6 +107,15 @@ impl Exit {
     /// The code for a caller that expects v2's: 0 for failed backups too.
     pub fn legacy_code(self) -> u8 {
         self.row().legacy
+    }
+
+    /// Of a command that reads and failed.
+    pub fn of_error(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Cancelled => Self::Cancelled,
+            ErrorKind::Invalid => Self::Usage,
+            _ => Self::Failed,
+        }
     }
 
     /// The code of a run. `bug` says that a job panicked.

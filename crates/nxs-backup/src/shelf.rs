@@ -2,6 +2,7 @@
 //!
 //! Reading and grouping are the engine's; this only opens and asks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nxs_base::ports::storage::Storage;
@@ -35,10 +36,29 @@ impl Reached {
     }
 }
 
-/// Opens the enabled storages of a job. What cannot be opened is said on stderr and counted as not reached.
-pub(crate) fn open(env: &Env, job: &JobSpec, reached: &mut Reached) -> Vec<(StorageSpec, Arc<dyn Storage>)> {
+/// Whether any of the jobs has a storage of that name, if one is named. Says which there are.
+pub(crate) fn check_name(env: &Env, jobs: &[&JobSpec], name: Option<&str>) -> Result<(), Exit> {
+    let Some(name) = name else { return Ok(()) };
+    let known: BTreeSet<&str> = jobs.iter().flat_map(|j| &j.storages).map(|s| s.name.as_str()).collect();
+    if known.contains(name) {
+        return Ok(());
+    }
+    let known: Vec<&str> = known.into_iter().collect();
+    env.console.say(&format!("there is no storage `{name}`, only: {}", known.join(", ")));
+    Err(Exit::Usage)
+}
+
+/// Opens the enabled storages of a job, or that of one name. What cannot be opened is said on stderr and counted as not
+/// reached.
+pub(crate) fn open(
+    env: &Env,
+    job: &JobSpec,
+    name: Option<&str>,
+    reached: &mut Reached,
+) -> Vec<(StorageSpec, Arc<dyn Storage>)> {
     let mut opened = Vec::new();
-    for spec in job.storages.iter().filter(|s| s.enable) {
+    let wanted = |s: &&StorageSpec| s.enable && name.is_none_or(|name| s.name == name);
+    for spec in job.storages.iter().filter(wanted) {
         match (env.open_storage)(spec) {
             Ok(storage) => {
                 reached.good += 1;
@@ -53,7 +73,7 @@ pub(crate) fn open(env: &Env, job: &JobSpec, reached: &mut Reached) -> Vec<(Stor
 /// Reads the enabled storages of a job. What cannot be read is said on stderr and counted as not reached.
 pub(crate) fn read(env: &Env, job: &JobSpec, reached: &mut Reached) -> Vec<Shelf> {
     let mut shelves = Vec::new();
-    for (spec, storage) in open(env, job, reached) {
+    for (spec, storage) in open(env, job, None, reached) {
         match catalog::scan(&*storage) {
             Ok(catalog) => shelves.push(Shelf { spec, catalog }),
             Err(error) => {

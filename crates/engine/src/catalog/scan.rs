@@ -97,7 +97,9 @@ fn add_archive(
         if expected.is_some() && !is_whole {
             let key = index_key(&info.key);
             let problem = Error::new(ErrorKind::Corrupt, format!("the index `{key}` is missing or was cut"))
-                .with_hint("The archive is not affected; the index can be rebuilt from it.");
+                .with_hint(
+                    "The archive is not affected: `nxs-backup index rebuild JOB` makes the index again.",
+                );
             catalog.damaged.push(Damage { key, problem });
         }
     }

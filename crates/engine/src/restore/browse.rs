@@ -1,27 +1,23 @@
-//! Browsing a restore point: what lies in a directory of it, read from the blocks of the indexes that are needed; of
-//! a chain the merge of all its levels. An archive without an index (made by version 2) is read through instead.
+//! Browsing a restore point: what lies in a directory of it, read from the first copy that can be read.
 //!
-//! Which backup is meant is [`super::select`]'s, versions of a file over time are [`super::versions`]'s. Nothing is
-//! written anywhere, and no lease is held: what goes meanwhile is read from the next copy.
+//! How a copy is read is [`super::content`]'s, which backup is meant [`super::select`]'s, versions of a file over time
+//! are [`super::versions`]'s. Nothing is written anywhere, and no lease is held: what goes meanwhile is read from the next
+//! copy. Only where no copy can be read by its indexes are these made anew.
 
 use std::cmp::Ordering;
-use std::io::BufReader;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use nxs_archive::tar::{TarReader, safe_path};
 use nxs_base::entry::{EntryKind, IndexEntry, path_order};
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::ports::storage::Storage;
 use nxs_base::report::Problem;
 use nxs_base::spec::{JobSpec, StorageSpec};
 
-use super::chain::{self, Level};
-use super::fetch::{self, RangedObject};
-use super::passes::target_path;
+use super::content::{Content, Found};
+use super::rebuilt::is_damage;
 use super::select::{self, Candidate, Copy, Wanted};
 use super::selection::below;
-use crate::incremental::state::State;
 use crate::job::RunContext;
 
 /// What to list.
@@ -57,6 +53,8 @@ pub enum Told<'a> {
         entry: &'a IndexEntry,
         /// The path below the directory; of a file that was asked for, the whole.
         name: &'a [u8],
+        /// Bytes of the file, also under a further name of it; none where that is not known.
+        size_bytes: Option<u64>,
         /// The archive that has its bytes.
         key: &'a str,
     },
@@ -151,10 +149,16 @@ impl Pass<'_> {
         listing: &mut Listing,
     ) -> Result<(), Failure> {
         let mut last: Option<Error> = None;
-        for copy in &candidate.copies {
-            listing.problems.extend(last.take().as_ref().map(Problem::from));
-            match self.copy(candidate, copy, found, &mut listing.read_bytes) {
+        let mut has_damage = false;
+        let copies = candidate.copies.iter();
+        for (copy, anew) in copies.clone().map(|copy| (copy, false)).chain(copies.map(|copy| (copy, true))) {
+            if anew && !(has_damage && copy.parents.is_some()) {
+                continue;
+            }
+            listing.problems.extend(last.as_ref().map(Problem::from));
+            match self.copy(candidate, copy, anew, found, &mut listing.read_bytes) {
                 Err(Failure::Read(error)) if error.kind() != ErrorKind::Cancelled => {
+                    has_damage |= is_damage(&error);
                     let text = format!("cannot read `{}` on {}", copy.entry.key, copy.storage_name);
                     last = Some(Error::new(error.kind(), text).with_source(error));
                 }
@@ -169,10 +173,11 @@ impl Pass<'_> {
         &mut self,
         candidate: &Candidate,
         copy: &Copy,
+        anew: bool,
         found: &mut [bool],
         read_bytes: &mut u64,
     ) -> Result<(), Failure> {
-        let content = Content::open(self.ctx, copy)?;
+        let content = Content::open(self.ctx, copy, anew)?;
         let listed = self.content(candidate, copy, &content, found);
         *read_bytes += content.read_bytes();
         listed
@@ -199,64 +204,27 @@ impl Pass<'_> {
         }
         let asked = self.paths.iter().zip(found).enumerate();
         for (number, (asked, found)) in asked.skip(self.progress.paths) {
-            if let Some((path, entry)) = content.resolve(asked)? {
+            if let Some((path, entry)) = resolve(content, asked)? {
                 *found = true;
                 if !std::mem::replace(&mut self.progress.has_path, true) {
                     (self.out)(Told::Path(&path)).map_err(Failure::Out)?;
                 }
-                self.path(content, &path, entry)?;
+                match entry.filter(|found| found.entry.meta.kind != EntryKind::Dir) {
+                    Some(file) => self.tell(&file, &path)?,
+                    None => {
+                        let recursive = self.recursive;
+                        content.walk(&path, recursive, &mut |found, name| self.tell(found, name))?;
+                    }
+                }
             }
             self.progress = Progress { has_point: true, paths: number + 1, ..Progress::default() };
         }
         Ok(())
     }
 
-    /// The entries of a directory, or the file itself.
-    fn path(
-        &mut self,
-        content: &Content,
-        path: &[u8],
-        entry: Option<(IndexEntry, &str)>,
-    ) -> Result<(), Failure> {
-        if let Some((entry, key)) = entry.filter(|(e, _)| e.meta.kind != EntryKind::Dir) {
-            return self.tell(&entry, path, key);
-        }
-        match content {
-            Content::Listed { entries, key, .. } => {
-                for entry in entries {
-                    let Some(name) = below(&entry.path, path) else { continue };
-                    if self.recursive || !name.contains(&b'/') {
-                        self.tell(entry, name, key)?;
-                    }
-                }
-            }
-            Content::Indexed { levels, keys, .. } => {
-                let mut state = State::new(levels.iter().map(|l| l.index.entries_under(path)));
-                if !self.recursive {
-                    state.skip_to(path)?;
-                }
-                while let Some(sited) = state.next() {
-                    let sited = sited?;
-                    let Some(name) = below(&sited.entry.path, path) else { continue };
-                    let deeper = name.iter().position(|b| *b == b'/').filter(|_| !self.recursive);
-                    if deeper.is_none() {
-                        self.tell(&sited.entry, name, &keys[sited.level])?;
-                    }
-                    let end = match deeper {
-                        Some(at) => sited.entry.path.len() - name.len() + at,
-                        None if self.recursive || sited.entry.meta.kind != EntryKind::Dir => continue,
-                        None => sited.entry.path.len(),
-                    };
-                    // The first path that can follow all that is below.
-                    state.skip_to(&[&sited.entry.path[..end], &[0]].concat())?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn tell(&mut self, entry: &IndexEntry, name: &[u8], key: &str) -> Result<(), Failure> {
+    fn tell(&mut self, found: &Found<'_>, name: &[u8]) -> Result<(), Failure> {
         self.ctx.cancel.check()?;
+        let Found { entry, size_bytes, key } = found;
         let is_told = self.progress.last.as_ref().is_some_and(|last| {
             // A copy of the same backup gives the same entries.
             path_order(&entry.path, last) != Ordering::Greater
@@ -265,87 +233,24 @@ impl Pass<'_> {
             return Ok(());
         }
         self.progress.last = Some(entry.path.clone());
-        (self.out)(Told::Entry { entry, name, key }).map_err(Failure::Out)
+        (self.out)(Told::Entry { entry, name, size_bytes: *size_bytes, key }).map_err(Failure::Out)
     }
 }
 
-/// What a copy holds.
-enum Content {
-    /// The newest level first, with the keys of the archives.
-    Indexed { levels: Vec<Level<RangedObject>>, keys: Vec<String>, root: Vec<u8> },
-    /// In path order.
-    Listed { entries: Vec<IndexEntry>, key: String, root: Vec<u8> },
-}
-
-impl Content {
-    fn open(ctx: &RunContext<'_>, copy: &Copy) -> Result<Self> {
-        let is_single = copy.parents.as_ref().is_some_and(Vec::is_empty);
-        if is_single && copy.entry.index.is_none() {
-            return Self::through(ctx, copy);
-        }
-        let levels = chain::open_levels(copy, fetch::open_index)?;
-        let keys = levels.iter().map(|l| l.copy.entry.key.to_string()).collect();
-        let root = target_path(&levels[0].index);
-        Ok(Self::Indexed { levels, keys, root })
+/// The path that is meant, and its entry where it has one; none if there is no such path. What leads to the target
+/// means the target.
+#[expect(clippy::type_complexity, reason = "a path with its entry")]
+fn resolve<'c>(content: &'c Content, asked: &[u8]) -> Result<Option<(Vec<u8>, Option<Found<'c>>)>> {
+    let root = content.root();
+    let parts = asked.split(|b| *b == b'/').filter(|c| !matches!(*c, b"" | b"."));
+    let path = parts.collect::<Vec<_>>().join(&b'/');
+    if path.is_empty() || path == *root || below(root, &path).is_some() {
+        return Ok(Some((root.to_vec(), content.find(root)?)));
     }
-
-    /// Reads the headers of a whole archive.
-    fn through(ctx: &RunContext<'_>, copy: &Copy) -> Result<Self> {
-        let plain = fetch::open_plain(copy, None, ctx.workers)?;
-        let mut tar = TarReader::new(BufReader::with_capacity(128 << 10, plain));
-        let mut entries = Vec::new();
-        let mut root = None;
-        while let Some(header) = tar.next()? {
-            ctx.cancel.check()?;
-            let Ok(path) = safe_path(&header.path) else { continue };
-            root.get_or_insert_with(|| path.clone());
-            let (meta, state, link) = (header.meta, header.state, header.link);
-            entries.push(IndexEntry { path, meta, state, link, ..IndexEntry::default() });
-        }
-        // Of a name that comes twice, the later one is restored.
-        entries.reverse();
-        entries.sort_by(|a, b| path_order(&a.path, &b.path));
-        entries.dedup_by(|later, first| later.path == first.path);
-        Ok(Self::Listed { entries, key: copy.entry.key.to_string(), root: root.unwrap_or_default() })
-    }
-
-    fn read_bytes(&self) -> u64 {
-        match self {
-            Self::Indexed { levels, .. } => levels.iter().map(|l| l.index.source().read_bytes()).sum(),
-            Self::Listed { .. } => 0,
+    for path in [path.clone(), [root, b"/", &path].concat()] {
+        if let Some(found) = content.find(&path)? {
+            return Ok(Some((path, Some(found))));
         }
     }
-
-    fn find(&self, path: &[u8]) -> Result<Option<(IndexEntry, &str)>> {
-        match self {
-            Self::Indexed { levels, keys, .. } => {
-                let found = chain::find(levels, path)?;
-                Ok(found.map(|sited| (sited.entry, keys[sited.level].as_str())))
-            }
-            Self::Listed { entries, key, .. } => {
-                let at = entries.binary_search_by(|e| path_order(&e.path, path));
-                Ok(at.ok().and_then(|at| entries.get(at)).map(|e| (e.clone(), key.as_str())))
-            }
-        }
-    }
-
-    /// The path that is meant, and its entry where it has one; none if there is no such path. What leads to the
-    /// target means the target.
-    #[expect(clippy::type_complexity, reason = "a path with its entry and the archive of that")]
-    fn resolve(&self, asked: &[u8]) -> Result<Option<(Vec<u8>, Option<(IndexEntry, &str)>)>> {
-        let root = match self {
-            Self::Indexed { root, .. } | Self::Listed { root, .. } => root,
-        };
-        let parts = asked.split(|b| *b == b'/').filter(|c| !matches!(*c, b"" | b"."));
-        let path = parts.collect::<Vec<_>>().join(&b'/');
-        if path.is_empty() || path == *root || below(root, &path).is_some() {
-            return Ok(Some((root.clone(), self.find(root)?)));
-        }
-        for path in [path.clone(), [root.as_slice(), b"/", &path].concat()] {
-            if let Some(found) = self.find(&path)? {
-                return Ok(Some((path, Some(found))));
-            }
-        }
-        Ok(None)
-    }
+    Ok(None)
 }

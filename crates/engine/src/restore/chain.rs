@@ -54,8 +54,9 @@ pub(super) fn open_levels<R>(
 ) -> Result<Vec<Level<R>>> {
     let parents = copy.parents.as_ref().ok_or_else(|| {
         let text = format!("a parent of `{}` is missing on {}", copy.entry.key, copy.storage_name);
-        Error::new(ErrorKind::NotFound, text)
-            .with_hint("Without it nobody can tell what was there; choose another time or storage.")
+        Error::new(ErrorKind::NotFound, text).with_hint(
+            "Without it nobody can tell what was there; `nxs-backup ls` shows which points are whole.",
+        )
     })?;
     let parents =
         parents.iter().map(|entry| Copy { entry: entry.clone(), parents: Some(Vec::new()), ..copy.clone() });

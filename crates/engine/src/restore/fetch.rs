@@ -20,6 +20,8 @@ use super::select::Copy;
 use crate::incremental::chain::id_of_entry;
 use crate::pipeline::digest::Digest;
 
+const REBUILD: &str = "`nxs-backup index rebuild JOB` makes it again from the archive.";
+
 /// Largest index that is read whole.
 pub(crate) const MAX_INDEX_BYTES: u64 = 4 << 30;
 
@@ -71,7 +73,15 @@ impl ReadAt for RangedObject {
 pub fn open_index(copy: &Copy) -> Result<Option<IndexReader<RangedObject>>> {
     let Some(index) = &copy.entry.index else { return Ok(None) };
     let object = RangedObject::new(Arc::clone(&copy.storage), index.key.clone(), index.size_bytes);
-    belonging(copy, IndexReader::open(object)?).map(Some)
+    belonging(copy, IndexReader::open(object).map_err(|e| unusable(&index.key, e))?).map(Some)
+}
+
+/// Names the index that cannot be used.
+fn unusable(key: &ObjectKey, error: Error) -> Error {
+    if error.kind() != ErrorKind::Corrupt {
+        return error;
+    }
+    Error::new(error.kind(), format!("the index `{key}` is damaged")).with_source(error).with_hint(REBUILD)
 }
 
 /// The index of a copy, whole and compared with its record; none where it has none.
@@ -96,9 +106,10 @@ pub fn load_index(copy: &Copy) -> Result<Option<IndexReader<Vec<u8>>>> {
         // One that was made anew, and could not become the same, says so.
         && !index.as_ref().is_ok_and(|index| index.header().is_rebuilt)
     {
-        return Err(Error::new(ErrorKind::Corrupt, format!("the index `{key}` is not what its record says")));
+        let text = format!("the index `{key}` is not what its record says");
+        return Err(Error::new(ErrorKind::Corrupt, text).with_hint(REBUILD));
     }
-    belonging(copy, index?).map(Some)
+    belonging(copy, index.map_err(|e| unusable(key, e))?).map(Some)
 }
 
 /// Refuses the index of another backup.

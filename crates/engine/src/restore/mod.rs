@@ -2,6 +2,7 @@
 
 pub mod browse;
 mod chain;
+mod content;
 pub mod dump;
 pub mod extract;
 pub mod fetch;

@@ -28,8 +28,9 @@ pub(super) fn is_foreign(copy: &Copy) -> bool {
 pub(super) fn levels(copy: &Copy, cancel: &Cancel, all: bool) -> Result<Vec<Level<Vec<u8>>>> {
     let parents = copy.parents.as_ref().ok_or_else(|| {
         let text = format!("a parent of `{}` is missing on {}", copy.entry.key, copy.storage_name);
-        Error::new(ErrorKind::NotFound, text)
-            .with_hint("Without it nobody can tell what was there; choose another time or storage.")
+        Error::new(ErrorKind::NotFound, text).with_hint(
+            "Without it nobody can tell what was there; `nxs-backup ls` shows which points are whole.",
+        )
     })?;
     let mut levels: Vec<Level<Vec<u8>>> = Vec::new();
     // The full first: what an increment removed only its parents can tell.
@@ -37,20 +38,29 @@ pub(super) fn levels(copy: &Copy, cancel: &Cancel, all: bool) -> Result<Vec<Leve
     for entry in entries {
         let copy = Copy { entry: entry.clone(), parents: Some(Vec::new()), ..copy.clone() };
         let known: Vec<&IndexReader<Vec<u8>>> = levels.iter().rev().map(|level| &level.index).collect();
-        let may_rebuild = all || entry.record().is_none();
-        let index = match fetch::load_index(&copy) {
-            Ok(Some(index)) => index,
-            Ok(None) if may_rebuild => rebuild(&copy, &known, None, cancel)?.open()?,
-            Err(error) if may_rebuild && is_damage(&error) => rebuild(&copy, &known, None, cancel)?.open()?,
-            Ok(None) => {
-                return Err(Error::new(ErrorKind::NotFound, format!("`{}` has no index", copy.entry.key)));
-            }
-            Err(error) => return Err(error),
-        };
+        let index = index(&copy, &known, cancel, all)?;
         levels.push(Level { copy, index });
     }
     levels.reverse();
     Ok(levels)
+}
+
+/// The index of one archive, made anew with the indexes of its parents (the nearest first) where there is none for an
+/// archive of version 2; with `all`, wherever it cannot be used.
+pub(super) fn index(
+    copy: &Copy,
+    parents: &[&IndexReader<Vec<u8>>],
+    cancel: &Cancel,
+    all: bool,
+) -> Result<IndexReader<Vec<u8>>> {
+    let may_rebuild = all || copy.entry.record().is_none();
+    match fetch::load_index(copy) {
+        Ok(Some(index)) => Ok(index),
+        Ok(None) if may_rebuild => rebuild(copy, parents, None, cancel)?.open(),
+        Err(error) if may_rebuild && is_damage(&error) => rebuild(copy, parents, None, cancel)?.open(),
+        Ok(None) => Err(Error::new(ErrorKind::NotFound, format!("`{}` has no index", copy.entry.key))),
+        Err(error) => Err(error),
+    }
 }
 
 /// The indexes of a backup and its parents, its own first; made anew wherever one cannot be used.

@@ -32,6 +32,20 @@ pub struct Copy {
     pub parents: Option<Vec<CatalogEntry>>,
 }
 
+impl Copy {
+    /// This copy and what it needs on its storage, the nearest parent first; itself alone if a parent is missing.
+    pub(crate) fn with_parents(&self) -> Vec<Self> {
+        let parents = self.parents.as_deref().unwrap_or_default();
+        let entries = std::iter::once(&self.entry).chain(parents);
+        let made = entries.enumerate().map(|(number, entry)| Self {
+            entry: entry.clone(),
+            parents: self.parents.as_ref().map(|all| all[number.min(all.len())..].to_vec()),
+            ..self.clone()
+        });
+        made.collect()
+    }
+}
+
 /// One backup with all its copies, the best to read first.
 pub struct Candidate {
     pub source: Option<usize>,

@@ -2,7 +2,8 @@
 //!
 //! Each index is read once, and only entries that fit the pattern are held. A point of a chain is its own entries over
 //! those of its parents; two points differ at most in what their own, unshared archives tell, so that the cost follows
-//! change. Browsing one point is [`super::browse`]'s.
+//! change. Indexes that chains of version 2 lack, or that no copy has sound, are made of the archives in memory. Browsing
+//! one point is [`super::browse`]'s.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -11,17 +12,19 @@ use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
 use jiff::Timestamp;
-use nxs_archive::index::IndexReader;
+use nxs_archive::index::{IndexReader, ReadAt};
 use nxs_base::entry::{EntryKind, EntryState, IndexEntry, Meta, path_order};
 use nxs_base::error::{Error, ErrorKind, Result};
+use nxs_base::ports::source::Cancel;
 use nxs_base::ports::storage::Storage;
 use nxs_base::record::Record;
 use nxs_base::report::Problem;
 use nxs_base::spec::{JobSpec, StorageSpec};
 use nxs_sys::fsx;
 
-use super::fetch::{self, RangedObject};
+use super::fetch;
 use super::passes::target_path;
+use super::rebuilt::{self, is_damage};
 use super::select::{self, Candidate, Copy, Wanted};
 use super::selection::Selection;
 use crate::catalog::CatalogEntry;
@@ -66,9 +69,11 @@ pub struct Versions {
     pub versions: Vec<Version>,
     /// Restore points that were looked at.
     pub points: usize,
-    /// Archives without an index, which were not looked into.
+    /// Archives of version 2 that are no increments and have no index, which were not looked into.
     pub without_index: usize,
-    /// Storages and points that could not be read.
+    /// Storages and points that could not be read at all.
+    pub unread: usize,
+    /// What failed on the way; another copy may have helped.
     pub problems: Vec<Problem>,
     /// Bytes of indexes that were read.
     pub read_bytes: u64,
@@ -93,14 +98,25 @@ pub fn find(
         let target = (candidate.source, &candidate.root, &candidate.target);
         by_target.entry(target).or_default().push(candidate);
     }
-    let mut found =
-        Versions { problems: problems.iter().map(Problem::from).collect(), ..Versions::default() };
+    let mut found = Versions {
+        unread: problems.len(),
+        problems: problems.iter().map(Problem::from).collect(),
+        ..Versions::default()
+    };
     for points in by_target.into_values() {
-        let mut history =
-            History { pattern: &pattern, held: HashMap::new(), before: Vec::new(), is_leaf: false };
+        let mut history = History {
+            pattern: &pattern,
+            cancel: ctx.cancel,
+            held: HashMap::new(),
+            made: HashMap::new(),
+            before: Vec::new(),
+            is_leaf: false,
+        };
         for point in points {
             ctx.cancel.check()?;
-            if point.copies.iter().all(|copy| copy.entry.index.is_none()) {
+            let is_bare =
+                |e: &CatalogEntry| e.index.is_none() && e.record().is_none() && e.increment.is_none();
+            if point.copies.iter().all(|copy| is_bare(&copy.entry)) {
                 found.without_index += 1;
                 continue;
             }
@@ -189,8 +205,11 @@ type Told = Rc<BTreeMap<Vec<u8>, Known>>;
 /// The restore points of one target, oldest first.
 struct History<'a> {
     pattern: &'a Pattern,
+    cancel: &'a Cancel,
     /// By archive, on whatever storage.
     held: HashMap<String, Told>,
+    /// The indexes of parents that are needed whole, by archive.
+    made: HashMap<String, Rc<IndexReader<Vec<u8>>>>,
     /// The archives of the point before, its own first.
     before: Vec<(String, Told)>,
     /// Whether nothing that comes can need the archive of the point before.
@@ -201,8 +220,13 @@ impl History<'_> {
     /// Takes the next point in, from the first copy of which all indexes can be read.
     fn point(&mut self, point: &Candidate, found: &mut Versions) -> Result<()> {
         let mut failed = Vec::new();
-        for copy in &point.copies {
-            match self.chain(copy, &mut found.read_bytes) {
+        let mut has_damage = false;
+        let copies = point.copies.iter();
+        for (copy, anew) in copies.clone().map(|copy| (copy, false)).chain(copies.map(|copy| (copy, true))) {
+            if anew && !(has_damage && copy.parents.is_some()) {
+                continue;
+            }
+            match self.chain(copy, anew, &mut found.read_bytes) {
                 Ok(chain) => {
                     found.points += 1;
                     found.problems.extend(failed.iter().map(Problem::from));
@@ -211,34 +235,30 @@ impl History<'_> {
                 }
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
                 Err(error) => {
+                    has_damage |= is_damage(&error);
                     let text = format!("cannot look into `{}` on {}", copy.entry.key, copy.storage_name);
                     failed.push(Error::new(error.kind(), text).with_source(error));
                 }
             }
         }
+        found.unread += 1;
         found.problems.extend(failed.iter().map(Problem::from));
         Ok(())
     }
 
-    /// What the archives of a copy's chain say, its own first.
-    fn chain(&mut self, copy: &Copy, read_bytes: &mut u64) -> Result<Vec<(String, Told)>> {
-        let parents = copy
-            .parents
-            .as_ref()
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, "one of its parents is missing there"))?;
+    /// What the archives of a copy's chain say, its own first. With `anew`, from indexes that are made again where they
+    /// cannot be used.
+    fn chain(&mut self, copy: &Copy, anew: bool, read_bytes: &mut u64) -> Result<Vec<(String, Told)>> {
+        if copy.parents.is_none() {
+            return Err(Error::new(ErrorKind::NotFound, "one of its parents is missing there"));
+        }
         let mut chain = Vec::new();
-        for entry in std::iter::once(&copy.entry).chain(parents) {
-            let name = name_of(entry);
+        for copy in copy.with_parents() {
+            let name = name_of(&copy.entry);
             let told = match self.held.get(&name) {
                 Some(told) => Rc::clone(told),
                 None => {
-                    let copy = Copy { entry: entry.clone(), parents: Some(Vec::new()), ..copy.clone() };
-                    let index = fetch::open_index(&copy)?.ok_or_else(|| {
-                        Error::new(ErrorKind::NotFound, format!("`{}` has no index", entry.key))
-                    })?;
-                    let told = self.read(&index);
-                    *read_bytes += index.source().read_bytes();
-                    let told = Rc::new(told?);
+                    let told = Rc::new(self.told(&copy, anew, read_bytes)?);
                     self.held.insert(name.clone(), Rc::clone(&told));
                     told
                 }
@@ -248,8 +268,51 @@ impl History<'_> {
         Ok(chain)
     }
 
+    fn told(&mut self, copy: &Copy, anew: bool, read_bytes: &mut u64) -> Result<BTreeMap<Vec<u8>, Known>> {
+        let is_bare = copy.entry.record().is_none() && copy.entry.index.is_none();
+        if anew || is_bare {
+            let index = self.whole(copy, anew, read_bytes)?;
+            return self.read(&index);
+        }
+        let index = fetch::open_index(copy)?
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("`{}` has no index", copy.entry.key)))?;
+        let told = self.read(&index);
+        *read_bytes += index.source().read_bytes();
+        told
+    }
+
+    /// An index in memory, made of the archive if need be; those of its parents are kept for its siblings.
+    fn whole(&mut self, copy: &Copy, anew: bool, read_bytes: &mut u64) -> Result<IndexReader<Vec<u8>>> {
+        let mut parents: Vec<Rc<IndexReader<Vec<u8>>>> = Vec::new();
+        for parent in copy.with_parents().iter().skip(1).rev() {
+            let name = name_of(&parent.entry);
+            let index = match self.made.get(&name) {
+                Some(index) => Rc::clone(index),
+                None => {
+                    let index = Rc::new(self.index(parent, &parents, anew, read_bytes)?);
+                    self.made.insert(name, Rc::clone(&index));
+                    index
+                }
+            };
+            parents.insert(0, index);
+        }
+        self.index(copy, &parents, anew, read_bytes)
+    }
+
+    fn index(
+        &self,
+        copy: &Copy,
+        parents: &[Rc<IndexReader<Vec<u8>>>],
+        anew: bool,
+        read_bytes: &mut u64,
+    ) -> Result<IndexReader<Vec<u8>>> {
+        let parents: Vec<&IndexReader<Vec<u8>>> = parents.iter().map(Rc::as_ref).collect();
+        *read_bytes += copy.entry.index.as_ref().map_or(copy.entry.size_bytes, |index| index.size_bytes);
+        rebuilt::index(copy, &parents, self.cancel, anew)
+    }
+
     /// The entries of an index that are meant.
-    fn read(&self, index: &IndexReader<RangedObject>) -> Result<BTreeMap<Vec<u8>, Known>> {
+    fn read<R: ReadAt>(&self, index: &IndexReader<R>) -> Result<BTreeMap<Vec<u8>, Known>> {
         let root = target_path(index);
         let mut told = BTreeMap::new();
         for scope in self.pattern.scopes(&root) {
@@ -308,7 +371,7 @@ fn state<'c>(chain: &'c [(String, Told)], path: &Vec<u8>) -> Option<&'c Kept> {
     chain.iter().find_map(|(_, told)| told.get(path))?.as_deref()
 }
 
-fn kept(index: &IndexReader<RangedObject>, entry: &IndexEntry) -> Result<Known> {
+fn kept<R: ReadAt>(index: &IndexReader<R>, entry: &IndexEntry) -> Result<Known> {
     if entry.state == EntryState::Removed || entry.meta.kind == EntryKind::Dir {
         return Ok(None);
     }

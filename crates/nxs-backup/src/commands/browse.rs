@@ -15,16 +15,14 @@ use serde::Serialize;
 use super::when;
 use crate::app::{self, Env};
 use crate::cli::LsArgs;
-use crate::exit::Exit;
+use crate::exit::{Ended, Exit};
 use crate::messages::harmless;
 use crate::shelf::{self, Reached};
 use crate::wire;
 
-pub(super) fn run(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], args: &LsArgs) -> Exit {
-    let at = match when::parse(env, args.at.as_deref()) {
-        Ok(at) => at,
-        Err(exit) => return exit,
-    };
+pub(super) fn run(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], args: &LsArgs) -> Ended {
+    let at = when::parse(env, args.at.as_deref())?;
+    shelf::check_name(env, jobs, args.from.as_deref())?;
     let paths: Vec<Vec<u8>> = args.paths.iter().map(|p| p.as_os_str().as_bytes().to_vec()).collect();
     let wanted = Wanted {
         source: args.source,
@@ -42,7 +40,7 @@ pub(super) fn run(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], args: &LsArgs) -
     let mut written = write(env, &page.begin());
     let (mut good, mut bad) = (0, 0);
     for job in jobs {
-        let storages = shelf::open(env, job, &mut reached);
+        let storages = shelf::open(env, job, args.from.as_deref(), &mut reached);
         let mut out = |told: Told<'_>| {
             let text = page.told(&job.name, &told);
             write(env, &text)
@@ -60,7 +58,7 @@ pub(super) fn run(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], args: &LsArgs) -
                 env.console.say_error(&error);
                 bad += 1;
                 if error.kind() == ErrorKind::Cancelled {
-                    return Exit::Cancelled;
+                    return Err(Exit::Cancelled);
                 }
             }
         }
@@ -73,7 +71,7 @@ pub(super) fn run(env: &Env, spec: &RunSpec, jobs: &[&JobSpec], args: &LsArgs) -
         (_, 0, Exit::Complete) => Exit::Complete,
         _ => Exit::Partial,
     };
-    app::said(env, written, exit)
+    Ok(app::said(env, written, exit))
 }
 
 fn write(env: &Env, text: &str) -> Result<()> {
@@ -123,7 +121,7 @@ impl Page for Text {
                 )
             }
             Told::Path(path) => format!("/{}:\n", harmless(&fsx::show(path))),
-            Told::Entry { entry, name, .. } => line(entry, name, &self.zone),
+            Told::Entry { entry, name, size_bytes, .. } => line(entry, name, *size_bytes, &self.zone),
         }
     }
 
@@ -133,13 +131,13 @@ impl Page for Text {
 }
 
 /// Like `ls -ln`, with all of the time.
-fn line(entry: &IndexEntry, name: &[u8], zone: &TimeZone) -> String {
+fn line(entry: &IndexEntry, name: &[u8], size_bytes: Option<u64>, zone: &TimeZone) -> String {
     let meta = &entry.meta;
     let size = match meta.kind {
         EntryKind::CharDevice | EntryKind::BlockDevice => {
             format!("{}, {}", meta.rdev_major, meta.rdev_minor)
         }
-        _ => meta.size_bytes.to_string(),
+        _ => size_bytes.map_or_else(|| "-".to_owned(), |n| n.to_string()),
     };
     let arrow = match meta.kind {
         EntryKind::Symlink => format!(" -> {}", harmless(&fsx::show(&entry.link))),
@@ -148,7 +146,7 @@ fn line(entry: &IndexEntry, name: &[u8], zone: &TimeZone) -> String {
     };
     let state = match entry.state {
         EntryState::Sound | EntryState::Removed | EntryState::Missing => "",
-        EntryState::Racy => "  (changed while it was read)",
+        EntryState::Racy => "  (changed as it was saved)",
         EntryState::Gap => "  (damaged: parts could not be read)",
     };
     let owner = format!("{}:{}", meta.uid, meta.gid);
@@ -256,7 +254,7 @@ struct EntryWire<'a> {
     mode: String,
     uid: u32,
     gid: u32,
-    size_bytes: u64,
+    size_bytes: Option<u64>,
     mtime: Option<String>,
     link: Option<String>,
     link_hex: Option<String>,
@@ -309,10 +307,10 @@ impl Page for Json {
                 text.push_str(&Self::open(&PathWire { path, path_hex }, "entries"));
                 text
             }
-            Told::Entry { entry, key, .. } => {
+            Told::Entry { entry, key, size_bytes, .. } => {
                 let gap = if self.entries > 0 { ",\n" } else { "" };
                 self.entries += 1;
-                format!("{gap}{}", one_line(&entry_wire(entry, key)))
+                format!("{gap}{}", one_line(&entry_wire(entry, *size_bytes, key)))
             }
         }
     }
@@ -337,7 +335,7 @@ fn point_wire<'a>(job: &'a str, point: &'a Point) -> PointWire<'a> {
     }
 }
 
-fn entry_wire<'a>(entry: &IndexEntry, key: &'a str) -> EntryWire<'a> {
+fn entry_wire<'a>(entry: &IndexEntry, size_bytes: Option<u64>, key: &'a str) -> EntryWire<'a> {
     let (path, path_hex) = path_wire(&entry.path);
     let is_link = matches!(entry.meta.kind, EntryKind::Symlink | EntryKind::HardLink);
     let link = is_link.then(|| path_wire(&entry.link));
@@ -349,7 +347,7 @@ fn entry_wire<'a>(entry: &IndexEntry, key: &'a str) -> EntryWire<'a> {
         mode: format!("{:04o}", entry.meta.mode),
         uid: entry.meta.uid,
         gid: entry.meta.gid,
-        size_bytes: entry.meta.size_bytes,
+        size_bytes,
         mtime: utc(entry.meta.mtime),
         link,
         link_hex,

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use jiff::tz::TimeZone;
-use nxs_base::ErrorKind;
 use nxs_engine::restore::select::Wanted;
 use nxs_engine::restore::versions::{self, Change, Version};
 use nxs_sys::fsx;
@@ -13,7 +12,7 @@ use super::browse::{kind_name, path_wire, time, utc};
 use super::when;
 use crate::app::{self, Env};
 use crate::cli::FindArgs;
-use crate::exit::Exit;
+use crate::exit::{Ended, Exit};
 use crate::messages::harmless;
 use crate::shelf::{self, Reached};
 use crate::wire;
@@ -45,35 +44,27 @@ struct FoundWire<'a> {
     versions: &'a [Row],
 }
 
-pub(crate) fn run(env: &Env, config: &Path, args: &FindArgs) -> Exit {
-    let spec = match app::load(env, config) {
-        Ok(spec) => spec,
-        Err(exit) => return exit,
-    };
-    let jobs = match app::select(env, &spec, &args.job) {
-        Ok(jobs) => jobs,
-        Err(exit) => return exit,
-    };
-    let at = match when::parse(env, args.at.as_deref()) {
-        Ok(at) => at,
-        Err(exit) => return exit,
-    };
+pub(crate) fn run(env: &Env, config: &Path, args: &FindArgs) -> Ended {
+    let spec = app::load(env, config)?;
+    let jobs = app::select(env, &spec, &args.job)?;
+    let at = when::parse(env, args.at.as_deref())?;
+    shelf::check_name(env, &jobs, args.from.as_deref())?;
     let wanted =
         Wanted { target: args.target.as_deref(), at, from: args.from.as_deref(), ..Wanted::default() };
     let ctx = app::reading(env, &spec);
     let zone = env.clock.now().time_zone().clone();
     let mut reached = Reached::default();
     let (mut rows, mut text) = (Vec::new(), String::new());
-    let (mut points, mut problems, mut without_index) = (0, 0, 0);
+    let (mut points, mut unread, mut without_index) = (0, 0, 0);
     for job in jobs {
-        let storages = shelf::open(env, job, &mut reached);
+        let storages = shelf::open(env, job, args.from.as_deref(), &mut reached);
         match versions::find(&ctx, job, &storages, &args.pattern, &wanted) {
             Ok(found) => {
                 for problem in &found.problems {
                     env.console.say_with_hint(&problem.message, problem.hint.as_deref());
                 }
                 points += found.points;
-                problems += found.problems.len();
+                unread += found.unread;
                 without_index += found.without_index;
                 for version in &found.versions {
                     if args.json {
@@ -83,19 +74,12 @@ pub(crate) fn run(env: &Env, config: &Path, args: &FindArgs) -> Exit {
                     }
                 }
             }
-            Err(error) => {
-                env.console.say_error(&error);
-                return match error.kind() {
-                    ErrorKind::Cancelled => Exit::Cancelled,
-                    ErrorKind::Invalid => Exit::Usage,
-                    _ => Exit::Failed,
-                };
-            }
+            Err(error) => return Err(app::failed(env, &error)),
         }
     }
     if without_index > 0 {
         env.console.say_with_hint(
-            &format!("{without_index} backups have no index and were not looked into"),
+            &format!("{without_index} backups of version 2 have no index and were not looked into"),
             Some("`nxs-backup ls JOB --at TIME PATH` reads through one of them."),
         );
     }
@@ -104,12 +88,12 @@ pub(crate) fn run(env: &Env, config: &Path, args: &FindArgs) -> Exit {
     } else if text.is_empty() {
         env.console.say(&format!("no file fits `{}` in {points} restore points", args.pattern));
     }
-    let exit = match (reached.exit(), points, problems + without_index) {
+    let exit = match (reached.exit(), points, unread + without_index) {
         (Exit::Complete, _, 0) => Exit::Complete,
         (_, 0, _) => Exit::Failed,
         _ => Exit::Partial,
     };
-    app::said(env, env.console.data(&text), exit)
+    Ok(app::said(env, env.console.data(&text), exit))
 }
 
 /// Time of the point, state, size, time of the file, its path, and where it is.

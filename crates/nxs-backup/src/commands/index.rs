@@ -2,40 +2,24 @@
 
 use std::path::Path;
 
-use nxs_base::ErrorKind;
 use nxs_engine::reindex::{self, Outcome, Reindexed, Request};
 
 use super::when;
 use crate::app::{self, Env};
 use crate::cli::IndexRebuildArgs;
-use crate::exit::Exit;
+use crate::exit::{Ended, Exit};
 use crate::messages::harmless;
 use crate::shelf::{self, Reached};
 
-pub(crate) fn rebuild(env: &Env, config: &Path, args: &IndexRebuildArgs) -> Exit {
-    let spec = match app::load(env, config) {
-        Ok(spec) => spec,
-        Err(exit) => return exit,
-    };
-    let Some(job) = spec.jobs.iter().find(|j| j.name == args.job) else {
-        return app::no_such_job(env, &spec, &args.job);
-    };
-    let at = match when::parse(env, args.at.as_deref()) {
-        Ok(at) => at,
-        Err(exit) => return exit,
-    };
-    if let Some(storage) = args.storage.as_deref()
-        && !job.storages.iter().any(|s| s.name == storage)
-    {
-        let names: Vec<&str> = job.storages.iter().map(|s| s.name.as_str()).collect();
-        let text = format!("job '{}' has no storage `{storage}`, it has: {}", job.name, names.join(", "));
-        env.console.say(&text);
-        return Exit::Usage;
-    }
+pub(crate) fn rebuild(env: &Env, config: &Path, args: &IndexRebuildArgs) -> Ended {
+    let spec = app::load(env, config)?;
+    let job = app::job(env, &spec, &args.job)?;
+    let at = when::parse(env, args.at.as_deref())?;
+    shelf::check_name(env, &[job], args.storage.as_deref())?;
     let request = Request { target: args.target.clone(), storage: args.storage.clone(), at };
     let ctx = app::reading(env, &spec);
     let mut reached = Reached::default();
-    let storages = shelf::open(env, job, &mut reached);
+    let storages = shelf::open(env, job, args.storage.as_deref(), &mut reached);
     let mut written = Ok(());
     let mut each = |done: &Reindexed| {
         if written.is_ok() {
@@ -52,19 +36,14 @@ pub(crate) fn rebuild(env: &Env, config: &Path, args: &IndexRebuildArgs) -> Exit
             _ => {}
         }
     };
-    let report = match reindex::run(&ctx, job, &storages, &request, &mut each) {
-        Ok(report) => report,
-        Err(error) => {
-            env.console.say_error(&error);
-            return if error.kind() == ErrorKind::Cancelled { Exit::Cancelled } else { Exit::Failed };
-        }
-    };
+    let report = reindex::run(&ctx, job, &storages, &request, &mut each);
+    let report = report.map_err(|error| app::failed(env, &error))?;
     for problem in &report.problems {
         env.console.say_with_hint(&problem.message, problem.hint.as_deref());
     }
     if report.indexes.is_empty() {
         env.console.say("there is no backup that has an index");
-        return app::said(env, written, Exit::Failed);
+        return Ok(app::said(env, written, Exit::Failed));
     }
     let failed = report.indexes.iter().filter(|i| matches!(i.outcome, Outcome::Failed(_))).count();
     let exit = match (failed, report.problems.len(), reached.exit()) {
@@ -72,7 +51,7 @@ pub(crate) fn rebuild(env: &Env, config: &Path, args: &IndexRebuildArgs) -> Exit
         (failed, ..) if failed == report.indexes.len() => Exit::Failed,
         _ => Exit::Partial,
     };
-    app::said(env, written, exit)
+    Ok(app::said(env, written, exit))
 }
 
 fn line(job: &str, done: &Reindexed) -> String {

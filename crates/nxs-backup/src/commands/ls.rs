@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::browse;
 use crate::app::{self, Env};
 use crate::cli::LsArgs;
-use crate::exit::Exit;
+use crate::exit::{Ended, Exit};
 use crate::messages::harmless;
 use crate::shelf::{self, Reached, Shelf};
 use crate::wire;
@@ -55,15 +55,9 @@ struct ListWire<'a> {
     backups: &'a [Row],
 }
 
-pub(crate) fn run(env: &Env, config: &Path, args: &LsArgs) -> Exit {
-    let spec = match app::load(env, config) {
-        Ok(spec) => spec,
-        Err(exit) => return exit,
-    };
-    let jobs = match app::select(env, &spec, &args.job) {
-        Ok(jobs) => jobs,
-        Err(exit) => return exit,
-    };
+pub(crate) fn run(env: &Env, config: &Path, args: &LsArgs) -> Ended {
+    let spec = app::load(env, config)?;
+    let jobs = app::select(env, &spec, &args.job)?;
     if args.at.is_some() || !args.paths.is_empty() {
         return browse::run(env, &spec, &jobs, args);
     }
@@ -72,7 +66,7 @@ pub(crate) fn run(env: &Env, config: &Path, args: &LsArgs) -> Exit {
             "these flags are for what is in a backup",
             Some("Say which one with `--at TIME`, or where with PATH."),
         );
-        return Exit::Usage;
+        return Err(Exit::Usage);
     }
     let groups = shelf::configured_groups(env, &spec, &spec.jobs);
     let zone = env.clock.now().time_zone().clone();
@@ -92,7 +86,7 @@ pub(crate) fn run(env: &Env, config: &Path, args: &LsArgs) -> Exit {
     } else {
         table(&rows)
     };
-    app::said(env, env.console.data(&text), reached.exit())
+    Ok(app::said(env, env.console.data(&text), reached.exit()))
 }
 
 /// The rows of one storage. What has no owner (orphans, damage) is shown with the job whose directory it is in.

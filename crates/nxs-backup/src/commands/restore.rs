@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use nxs_base::ErrorKind;
 use nxs_base::spec::JobSpec;
 use nxs_base::spec::job::SourceSpec;
 use nxs_base::units::human_bytes;
@@ -14,32 +13,18 @@ use nxs_sources::files;
 use super::{restore_dump, when};
 use crate::app::{self, Env};
 use crate::cli::RestoreArgs;
-use crate::exit::Exit;
+use crate::exit::{Ended, Exit};
 use crate::messages::harmless;
 use crate::shelf::{self, Reached};
 
 /// Problems of single entries that are shown; the rest is counted.
 const SHOWN: usize = 20;
 
-pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Exit {
-    let spec = match app::load(env, config) {
-        Ok(spec) => spec,
-        Err(exit) => return exit,
-    };
-    let Some(job) = spec.jobs.iter().find(|j| j.name == args.job) else {
-        return app::no_such_job(env, &spec, &args.job);
-    };
-    let at = match when::parse(env, args.at.as_deref()) {
-        Ok(at) => at,
-        Err(exit) => return exit,
-    };
-    if let Some(from) = args.from.as_deref()
-        && !job.storages.iter().any(|s| s.name == from)
-    {
-        let names: Vec<&str> = job.storages.iter().map(|s| s.name.as_str()).collect();
-        env.console.say(&format!("job '{}' has no storage `{from}`, it has: {}", job.name, names.join(", ")));
-        return Exit::Usage;
-    }
+pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Ended {
+    let spec = app::load(env, config)?;
+    let job = app::job(env, &spec, &args.job)?;
+    let at = when::parse(env, args.at.as_deref())?;
+    shelf::check_name(env, &[job], args.from.as_deref())?;
     let wanted = Wanted {
         source: args.source,
         target: args.target.as_deref(),
@@ -48,18 +33,16 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Exit {
         adopt: args.adopt,
     };
     if args.list {
-        return restore_dump::list(env, &spec, job, &wanted);
+        return Ok(restore_dump::list(env, &spec, job, &wanted));
     }
     if restore_dump::is_meant(args) {
-        return restore_dump::run(env, &spec, job, &wanted, args);
+        return Ok(restore_dump::run(env, &spec, job, &wanted, args));
     }
-    let excludes = match args.delete.then(|| excludes_of(job)).transpose() {
-        Ok(excludes) => excludes,
-        Err(error) => {
-            env.console.say_error(&error);
-            return Exit::Configuration;
-        }
-    };
+    let excludes = args.delete.then(|| excludes_of(job)).transpose();
+    let excludes = excludes.map_err(|error| {
+        env.console.say_error(&error);
+        Exit::Configuration
+    })?;
     let request = Request {
         source: args.source,
         target: args.target.clone(),
@@ -75,19 +58,9 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Exit {
         adopt: args.adopt,
     };
     let mut reached = Reached::default();
-    let storages = shelf::open(env, job, &mut reached);
+    let storages = shelf::open(env, job, args.from.as_deref(), &mut reached);
     let ctx = app::reading(env, &spec);
-    let report = match restore::run(&ctx, job, &storages, &request) {
-        Ok(report) => report,
-        Err(error) => {
-            env.console.say_error(&error);
-            return match error.kind() {
-                ErrorKind::Cancelled => Exit::Cancelled,
-                ErrorKind::Invalid => Exit::Usage,
-                _ => Exit::Failed,
-            };
-        }
-    };
+    let report = restore::run(&ctx, job, &storages, &request).map_err(|error| app::failed(env, &error))?;
     for problem in &report.problems {
         env.console.say_with_hint(&problem.message, problem.hint.as_deref());
     }
@@ -109,7 +82,7 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Exit {
         (false, true) => Exit::Complete,
         (false, false) => Exit::Partial,
     };
-    app::said(env, env.console.data(&text), exit)
+    Ok(app::said(env, env.console.data(&text), exit))
 }
 
 /// What the sources of the job leave out of its backups, as it is configured now.
@@ -135,10 +108,10 @@ fn say(env: &Env, restored: &Restored, request: &Request) {
     } else {
         let read = restored.read_bytes.map_or_else(String::new, |n| format!(", {} read", human_bytes(n)));
         env.console.say(&format!(
-            "restored {backup} to '{}': {} files, {} directories, {}{read}",
+            "restored {backup} to '{}': {}, {}, {}{read}",
             request.to.display(),
-            done.files,
-            done.dirs,
+            counted(done.files, "file", "files"),
+            counted(done.dirs, "directory", "directories"),
             human_bytes(done.bytes)
         ));
     }
@@ -154,7 +127,7 @@ fn say(env: &Env, restored: &Restored, request: &Request) {
     }
     if !restored.complete {
         env.console
-            .say(&format!("{backup} was made with gaps: its record and the log of its run tell which"));
+            .say(&format!("{backup} was made with gaps: the log of its run tells what could not be read"));
     }
     for problem in done.problems.iter().take(SHOWN) {
         env.console.say(&format!("cannot restore {problem}"));
@@ -163,4 +136,8 @@ fn say(env: &Env, restored: &Restored, request: &Request) {
     if rest > 0 {
         env.console.say(&format!("cannot restore {rest} more entries"));
     }
+}
+
+fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }

@@ -15,26 +15,20 @@ use nxs_engine::rotation::{Action, Policy, RotationItem, plan};
 
 use crate::app::{self, Env};
 use crate::cli::RotateArgs;
-use crate::exit::Exit;
+use crate::exit::{Ended, Exit};
 use crate::messages::harmless;
 use crate::shelf::{self, Reached, Shelf};
 
-pub(crate) fn run(env: &Env, config: &Path, args: &RotateArgs) -> Exit {
+pub(crate) fn run(env: &Env, config: &Path, args: &RotateArgs) -> Ended {
     if !args.dry_run {
         env.console.say_with_hint(
             "`rotate` shows what would go: say `--dry-run`",
             Some("Old backups are dropped by `start`, once the new copy is complete."),
         );
-        return Exit::Usage;
+        return Err(Exit::Usage);
     }
-    let spec = match app::load(env, config) {
-        Ok(spec) => spec,
-        Err(exit) => return exit,
-    };
-    let jobs = match app::select(env, &spec, &args.job) {
-        Ok(jobs) => jobs,
-        Err(exit) => return exit,
-    };
+    let spec = app::load(env, config)?;
+    let jobs = app::select(env, &spec, &args.job)?;
     let groups = shelf::configured_groups(env, &spec, &spec.jobs);
     let mut reached = Reached::default();
     let mut text = String::new();
@@ -57,7 +51,7 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RotateArgs) -> Exit {
             }
         }
     }
-    app::said(env, env.console.data(&text), reached.exit())
+    Ok(app::said(env, env.console.data(&text), reached.exit()))
 }
 
 /// The groups of a job that have backups on this storage.

@@ -16,67 +16,14 @@ use nxs_base::spec::StorageSpec;
 use nxs_base::{Error, ErrorKind, Result};
 use nxs_testkit::history::History;
 use nxs_testkit::rng::Rng;
-use nxs_testkit::snapshot::{Kind, Snapshot};
+use nxs_testkit::snapshot::Snapshot;
 use serde_json::Value;
 
-use crate::house::Answer;
+use crate::listings::{json, listed, path_of, shown};
 use crate::world::{JOB, World, files};
 
 fn at(moment: DateTime) -> String {
     moment.strftime("%Y-%m-%d %H:%M:%S").to_string()
-}
-
-fn json(answer: &Answer) -> Value {
-    assert_eq!((answer.code, answer.err.as_str()), (0, ""), "{}", answer.out);
-    serde_json::from_str(&answer.out).unwrap_or_else(|e| panic!("{e}: {}", answer.out))
-}
-
-/// The raw bytes of a path in JSON, below the tree.
-fn path_of(entry: &Value, root: &Path) -> Vec<u8> {
-    let bytes = match entry["path_hex"].as_str() {
-        Some(hex) => {
-            (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
-        }
-        None => entry["path"].as_str().unwrap().as_bytes().to_vec(),
-    };
-    let root = &root.as_os_str().as_bytes()[1..];
-    match bytes.strip_prefix(root).unwrap_or_else(|| panic!("{bytes:?}")) {
-        [b'/', rest @ ..] => rest.to_vec(),
-        _ => Vec::new(),
-    }
-}
-
-/// What a snapshot says of its entries, as listings show it.
-fn shown(snapshot: &Snapshot) -> BTreeMap<Vec<u8>, String> {
-    let mut all = BTreeMap::new();
-    for (path, node) in &snapshot.nodes {
-        let (kind, size) = match &node.kind {
-            Kind::File { bytes, .. } => ("file", *bytes),
-            Kind::Dir => ("dir", 0),
-            Kind::Symlink { .. } => ("symlink", 0),
-            Kind::Fifo => ("fifo", 0),
-            Kind::Socket => continue,
-            Kind::CharDevice { .. } => ("char_device", 0),
-            Kind::BlockDevice { .. } => ("block_device", 0),
-        };
-        if !path.is_empty() {
-            all.insert(path.clone(), format!("{kind} {size} {:04o} {}:{}", node.mode, node.uid, node.gid));
-        }
-    }
-    all
-}
-
-/// The same of a listing. A further name of a file is shown as the file.
-fn listed(listing: &Value, root: &Path) -> BTreeMap<Vec<u8>, String> {
-    let entries = listing["points"][0]["paths"][0]["entries"].as_array().unwrap();
-    let of_path = |path: &Value| entries.iter().find(|e| e["path"] == *path).unwrap();
-    let of = |e: &Value| {
-        let first = if e["kind"] == "hard_link" { of_path(&e["link"]) } else { e };
-        let (kind, size) = (first["kind"].as_str().unwrap(), &first["size_bytes"]);
-        let text = format!("{kind} {size} {} {}:{}", e["mode"].as_str().unwrap(), e["uid"], e["gid"]);
-        (path_of(e, root), text)
-    };
-    entries.iter().map(of).collect()
 }
 
 /// Paths that are no directories, with what tells one version from another.

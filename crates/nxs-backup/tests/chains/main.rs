@@ -4,7 +4,7 @@
 //! `world` and `scene` run the days and know what there was (`scene` with storages and walks that can be asked and can
 //! fail); `model` are random histories, `calendar` the year's own days, `changes` each sort of change, `two` several
 //! storages and targets, `faults` damage and sudden death; on `levels`, `full` are file systems without room and `kill`
-//! deaths at each step, judged by `shelf`.
+//! deaths at each step, judged by `shelf`; `verify` is what is said of damage.
 
 #[cfg(test)]
 mod browse;
@@ -25,6 +25,8 @@ mod kill;
 #[cfg(test)]
 mod levels;
 #[cfg(test)]
+mod listings;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 #[expect(dead_code, reason = "shared with the fault tests of discrete backups, which use more of it")]
@@ -36,5 +38,7 @@ mod scene;
 mod shelf;
 #[cfg(test)]
 mod two;
+#[cfg(test)]
+mod verify;
 #[cfg(test)]
 mod world;

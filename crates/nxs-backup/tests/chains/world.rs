@@ -37,6 +37,8 @@ pub(crate) struct World {
     /// The tree after each run, by its time.
     pub(crate) points: BTreeMap<DateTime, Snapshot>,
     runs: u32,
+    /// Files that changed just before the run are told from others, as in the real program.
+    pub(crate) has_racy_rule: bool,
 }
 
 impl World {
@@ -45,7 +47,7 @@ impl World {
         house.config(&format!("{MAIN}jobs:\n{job}"));
         std::fs::create_dir_all(house.path("www/shop/upload")).unwrap();
         house.now = first.at(3, 0, 0, 0);
-        Self { house, points: BTreeMap::new(), runs: 0 }
+        Self { house, points: BTreeMap::new(), runs: 0, has_racy_rule: false }
     }
 
     pub(crate) fn tree(&self) -> PathBuf {
@@ -66,8 +68,11 @@ impl World {
         for _ in 0..1000 {
             self.runs += 1;
             let id = format!("{:016x}", self.runs);
+            let has_racy_rule = self.has_racy_rule;
             let answer = self.house.run_with(args, |env| {
-                env.open_source = open_source;
+                if !has_racy_rule {
+                    env.open_source = open_source;
+                }
                 env.run_id = id;
             });
             if !answer.err.contains("Script already is running!") {
@@ -83,6 +88,24 @@ impl World {
         let answer = self.run(&["start"]);
         assert_eq!(answer.code, 0, "{}: {}\n{}", self.house.now, answer.err, self.house.log());
         self.points.insert(self.house.now, Snapshot::take(&self.tree()));
+    }
+
+    /// What the program brings back of a point, and how it ended.
+    pub(crate) fn restore(&mut self, at: DateTime) -> (Snapshot, Answer) {
+        let place = tempfile::tempdir().unwrap();
+        let to = place.path().join("to");
+        let moment = at.strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let args = ["restore", "uploads", "--at", &moment, "--to", to.to_str().unwrap(), "--strip"];
+        let answer = self.run(&args);
+        let found = if to.is_dir() { Snapshot::take(&to) } else { Snapshot::default() };
+        (found, answer)
+    }
+
+    /// The same, without a complaint.
+    pub(crate) fn restored(&mut self, at: DateTime) -> Snapshot {
+        let (found, answer) = self.restore(at);
+        assert_eq!(answer.code, 0, "{at}: {}", answer.err);
+        found
     }
 
     /// Times of the backups that are still there.

@@ -1,9 +1,11 @@
 //! Trees of version 2's incremental backups: restored, verified, gone on with, rotated; and indexes made anew.
 //!
 //! `old` is version 2's side of a house: its runs are imitated by `testdata/v2/make_inc.py`, and what its archives hold
-//! is judged by GNU tar. `points` restores, `going_on` makes backups on top, `damage` is what may be wrong, `rotation`
+//! is judged by GNU tar. `points` restores, `browse` lists, `going_on` makes backups on top, `damage` is what may be wrong, `rotation`
 //! what goes, `rebuild` the indexes of our own archives.
 
+#[cfg(test)]
+mod browse;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
@@ -13,6 +15,9 @@ mod going_on;
 #[path = "../it/house.rs"]
 mod house;
 #[cfg(test)]
+#[path = "../chains/listings.rs"]
+mod listings;
+#[cfg(test)]
 mod old;
 #[cfg(test)]
 mod points;
@@ -21,4 +26,6 @@ mod rebuild;
 #[cfg(test)]
 mod rotation;
 #[cfg(test)]
+#[expect(dead_code, reason = "shared with `tests/chains`, which uses more of it")]
+#[path = "../chains/world.rs"]
 mod world;
