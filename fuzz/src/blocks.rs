@@ -32,45 +32,75 @@ thread_local! {
         RefCell::new(zstd::bulk::Compressor::new(1).expect("zstd needs only memory"));
 }
 
+/// Kind of what stands between the blocks of two indexes.
+const NEXT_INDEX: u8 = 5;
+/// More levels than a chain has.
+const MAX_INDEXES: usize = 6;
+
+/// The indexes of a chain: blocks as [`assemble`] takes them, with one of kind 5 between two indexes.
+pub fn assemble_all(data: &[u8]) -> Vec<Vec<u8>> {
+    unpack(data).split(|block| block.kind == NEXT_INDEX).take(MAX_INDEXES).map(seal).collect()
+}
+
+/// The blocks of several indexes as [`assemble_all`] takes them.
+pub fn disassemble_all(files: &[Vec<u8>]) -> Vec<u8> {
+    let next = pack_blocks(&[PlainBlock { kind: NEXT_INDEX, count: 0, key: Vec::new(), plain: Vec::new() }]);
+    files.iter().map(|file| disassemble(file)[0].clone()).collect::<Vec<_>>().join(&next[..])
+}
+
 /// An index of these blocks, with a directory and a footer that fit. Takes as much as there is, whatever the lengths say.
-pub fn assemble(mut data: &[u8]) -> Vec<u8> {
+pub fn assemble(data: &[u8]) -> Vec<u8> {
+    seal(&unpack(data))
+}
+
+fn unpack(mut data: &[u8]) -> Vec<PlainBlock> {
     fn some<'a>(data: &mut &'a [u8], length: usize) -> &'a [u8] {
         let (now, later) = data.split_at(length.min(data.len()));
         *data = later;
         now
     }
-    fn number(data: &mut &[u8], bytes: usize) -> u64 {
-        some(data, bytes).iter().rev().fold(0, |n, b| n << 8 | u64::from(*b))
+    let mut blocks = Vec::new();
+    while !data.is_empty() {
+        let kind = number(some(&mut data, 1)) as u8;
+        let count = number(some(&mut data, 8));
+        let key_bytes = number(some(&mut data, 2)) as usize;
+        let key = some(&mut data, key_bytes).to_vec();
+        let plain_bytes = number(some(&mut data, 4)) as usize;
+        let plain = some(&mut data, plain_bytes).to_vec();
+        blocks.push(PlainBlock { kind, count, key, plain });
     }
+    blocks
+}
+
+/// Little endian, of as many bytes as there are, eight at most.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().take(8).rev().fold(0, |n, b| n << 8 | u64::from(*b))
+}
+
+fn seal(of: &[PlainBlock]) -> Vec<u8> {
     let pack =
         |plain: &[u8]| ZSTD.with_borrow_mut(|zstd| zstd.compress(plain)).expect("zstd takes any bytes");
     let (mut file, mut list, mut blocks, mut before) = (Vec::new(), Vec::new(), 0, &b""[..]);
     let mut own_directory = None;
-    while !data.is_empty() {
-        let kind = number(&mut data, 1) as u8;
-        let count = number(&mut data, 8);
-        let key_bytes = number(&mut data, 2) as usize;
-        let key = some(&mut data, key_bytes);
-        let plain_bytes = number(&mut data, 4) as usize;
-        let plain = some(&mut data, plain_bytes);
-        if kind == 4 {
-            own_directory = Some(plain);
+    for PlainBlock { kind, count, key, plain } in of {
+        if *kind == 4 {
+            own_directory = Some(&plain[..]);
             continue;
         }
         let stored = pack(plain);
         blocks += 1;
-        list.push(kind);
+        list.push(*kind);
         put_varint(&mut list, stored.len() as u64);
-        put_varint(&mut list, count);
+        put_varint(&mut list, *count);
         file.extend_from_slice(&stored);
-        if kind == 2 {
+        if *kind == 2 {
             let shared = before.iter().zip(key).take_while(|(a, b)| a == b).count();
             put_varint(&mut list, shared as u64);
             put_varint(&mut list, (key.len() - shared) as u64);
             list.extend_from_slice(&key[shared..]);
             before = key;
-        } else if kind == 3 {
-            put_varint(&mut list, number(&mut &key[..], 8));
+        } else if *kind == 3 {
+            put_varint(&mut list, number(key));
         }
     }
     let mut directory = vec![4];

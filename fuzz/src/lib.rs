@@ -5,6 +5,9 @@
 //! Functions assert what holds for any input; kinds of errors are part of that.
 
 pub mod blocks;
+pub mod chains;
+
+pub use chains::{inc_state, reindex, state};
 
 use std::cell::RefCell;
 use std::io::Read;

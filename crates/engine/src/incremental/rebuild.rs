@@ -150,12 +150,19 @@ impl Archive {
         let scanner = FrameScanner::new(fetch::codec_of(copy), stored);
         let mut tar = TarReader::new(BufReader::with_capacity(128 << 10, scanner.clone()));
         let (mut members, mut lists, mut gaps) = (Runs::default(), HashMap::new(), 0);
+        let mut last: Option<Vec<u8>> = None;
         while let Some(mut header) = tar.next()? {
             cancel.check()?;
             scanner.member(header.offset, header.offset + header.stored_bytes());
             tar.skip_data()?;
             let names = header.dumpdir.take();
             let Some(entry) = entry_of(header, is_ours)? else { continue };
+            // An index in path order tells the order of our members too.
+            if is_ours && last.as_ref().is_some_and(|last| path_order(last, &entry.path).is_ge()) {
+                let text = format!("`{}` has its members in another order than this program", copy.entry.key);
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            }
+            last.get_or_insert_default().clone_from(&entry.path);
             gaps += u64::from(entry.state == EntryState::Gap);
             if let Some(names) = names {
                 lists.insert(entry.path.clone(), Names::new(names)?);

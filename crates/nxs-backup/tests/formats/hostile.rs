@@ -150,4 +150,8 @@ ordeals! {
     adoption: 64, MANY_CASES, as_it_is;
     config: 64, CASES, as_it_is;
     name: 64, MANY_CASES, as_it_is;
+    // Blocks of four levels at once.
+    state: 160, CASES, as_it_is;
+    inc_state: 64, MANY_CASES, as_it_is;
+    reindex: 160, CASES, mostly_sealed;
 }

@@ -9,7 +9,8 @@ use nxs_archive::tar::{Extent, Member, TRAILER, header};
 use nxs_base::entry::{EntryKind, EntryState, FileTime, IndexEntry, Meta};
 use nxs_testkit::Rng;
 
-use crate::targets::blocks::disassemble;
+use crate::targets::blocks::{disassemble, disassemble_all};
+use crate::targets::chains::{AS_IT_IS, OURS, pack_chain};
 
 fn testdata(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata").join(path)
@@ -203,4 +204,101 @@ pub(crate) fn name() -> Vec<Vec<u8>> {
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()
+}
+
+/// The indexes of a day, a decade, a month and a year, small and large.
+pub(crate) fn state() -> Vec<Vec<u8>> {
+    let chain = |dirs: u64, files: u64| {
+        let mut rng = Rng::new(dirs);
+        let levels = (0..4_u64).rev().map(|level| {
+            let start =
+                IndexStart { archive_id: [level as u8; 16], codec: Codec::None, root: b"/srv".to_vec() };
+            let mut writer = IndexWriter::new(start).unwrap();
+            for (dir, file) in (0..dirs).flat_map(|dir| (0..files).map(move |file| (dir, file))) {
+                // All of it in the year, less and less in what comes after.
+                if rng.below(1 << (2 * level)) > 0 {
+                    continue;
+                }
+                let state = match rng.below(4) {
+                    0 if level > 0 => EntryState::Removed,
+                    1 if level > 0 => EntryState::Missing,
+                    _ => EntryState::Sound,
+                };
+                let path = format!("srv/d{dir}/file-{file:03}").into_bytes();
+                let mut entry = IndexEntry { path, state, ..IndexEntry::default() };
+                if entry.is_member() {
+                    entry.meta = meta(EntryKind::File, rng.below(9000));
+                    (entry.offset, entry.stored_bytes) = (file * 10_240, 10_240);
+                }
+                writer.push(&entry).unwrap();
+            }
+            writer.finish(&[], Default::default()).unwrap().into_vec()
+        });
+        disassemble_all(&levels.collect::<Vec<_>>())
+    };
+    vec![chain(2, 6), chain(3, 40)]
+}
+
+/// Both shapes.
+pub(crate) fn inc_state() -> Vec<Vec<u8>> {
+    [
+        r#"{"/srv/a/b": 1532746800.25, "/srv/a/gr\u00f6\u00dfe \ud83d\ude00 \"\\\/\n": 1e3, "/srv/caf\udce9": -0.5}"#,
+        r#"{"files": ["/srv/a/link", "/srv/a/b"], "index": {"/srv/a/b": 1532746800.2512345}}"#,
+        "{}",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
+/// A full and a month as version 2 made them, and a full of ours.
+pub(crate) fn reindex() -> Vec<Vec<u8>> {
+    let (dir, file) = (meta(EntryKind::Dir, 0), meta(EntryKind::File, 700));
+    let link = meta(EntryKind::HardLink, 0);
+    let plain = Member {
+        path: b"srv/a",
+        meta: &file,
+        link: b"",
+        uname: b"",
+        gname: b"",
+        xattrs: &[],
+        acl_access: None,
+        acl_default: None,
+        sparse: None,
+        state: EntryState::Sound,
+        dumpdir: None,
+    };
+    let archive = |members: &[Member<'_>]| {
+        let mut bytes = Vec::new();
+        for member in members {
+            let plan = header(&mut bytes, member).unwrap();
+            bytes.resize(bytes.len() + plan.data_bytes as usize + plan.padding, b'd');
+        }
+        bytes.extend_from_slice(&TRAILER);
+        bytes
+    };
+    let full = archive(&[
+        Member { meta: &dir, path: b"srv", dumpdir: Some(b"Ya\0Yb\0Dd\0\0"), ..plain },
+        plain,
+        Member { meta: &link, path: b"srv/b", link: b"srv/a", ..plain },
+        Member { meta: &dir, path: b"srv/d", dumpdir: Some(b"Yx\0\0"), ..plain },
+        Member { path: b"srv/d/x", ..plain },
+    ]);
+    let month = archive(&[
+        Member { meta: &dir, path: b"srv", dumpdir: Some(b"Na\0Yd\0Dn\0\0"), ..plain },
+        Member { path: b"srv/d", ..plain },
+        Member { meta: &dir, path: b"srv/n", dumpdir: Some(b"\0"), ..plain },
+    ]);
+    let times = br#"{"/srv/a": 1600000000.12, "/srv/b": 1600000000.12}"#;
+    let mut seeds: Vec<Vec<u8>> = (0..3).map(|kind| pack_chain(kind, &full, &month, times)).collect();
+    seeds.extend((0..3).map(|kind| pack_chain(kind | OURS, &full, &[], b"")));
+    for (kind, codec) in [(1, Codec::Gzip(6)), (2, Codec::Zstd(3))] {
+        let blocks = |plain: &[u8]| {
+            let mut bytes = stored(codec, plain);
+            bytes.resize(bytes.len().next_multiple_of(512), 0);
+            bytes
+        };
+        seeds.push(pack_chain(kind | AS_IT_IS, &blocks(&full), &blocks(&month), times));
+        seeds.push(pack_chain(kind | AS_IT_IS | OURS, &blocks(&full), &[], b""));
+    }
+    seeds
 }
