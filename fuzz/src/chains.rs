@@ -134,6 +134,7 @@ pub fn reindex(data: &[u8]) {
         cancel: &cancel,
         events: &NoEvents,
         workers: 1,
+        cache: None,
     };
     let storages: Vec<(StorageSpec, Arc<dyn Storage>)> = vec![(job.storages[0].clone(), Arc::new(memory))];
     let again = |kinds: &[ErrorKind]| {

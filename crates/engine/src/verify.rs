@@ -186,7 +186,11 @@ fn outside(shelf: &Shelf, told: &BTreeSet<(String, ObjectKey)>, damage: &mut Vec
     let name = &shelf.spec.name;
     for found in &shelf.catalog.damaged {
         if !told.contains(&(name.clone(), found.key.clone())) {
-            damage.push((name.clone(), Problem::from(&found.problem)));
+            let mut problem = Problem::from(&found.problem);
+            if !problem.message.contains(found.key.as_str()) {
+                problem.message = format!("`{}`: {}", found.key, problem.message);
+            }
+            damage.push((name.clone(), problem));
         }
     }
     for key in &shelf.catalog.dangling {

@@ -239,7 +239,6 @@ impl Pass<'_> {
 
 /// The path that is meant, and its entry where it has one; none if there is no such path. What leads to the target
 /// means the target.
-#[expect(clippy::type_complexity, reason = "a path with its entry")]
 fn resolve<'c>(content: &'c Content, asked: &[u8]) -> Result<Option<(Vec<u8>, Option<Found<'c>>)>> {
     let root = content.root();
     let parts = asked.split(|b| *b == b'/').filter(|c| !matches!(*c, b"" | b"."));

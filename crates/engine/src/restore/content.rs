@@ -24,7 +24,7 @@ use crate::job::RunContext;
 /// One entry of a point.
 pub(super) struct Found<'a> {
     pub(super) entry: IndexEntry,
-    /// Bytes of the file; none for a further name of what is no file or cannot be found.
+    /// Bytes of the file; none for a further name of what cannot be found.
     pub(super) size_bytes: Option<u64>,
     /// The archive that has its bytes.
     pub(super) key: &'a str,
@@ -173,8 +173,7 @@ fn size_of(
     if entry.meta.kind != EntryKind::HardLink {
         return Ok(Some(entry.meta.size_bytes));
     }
-    let first = first_name()?.filter(|first| first.meta.kind == EntryKind::File);
-    Ok(first.map(|first| first.meta.size_bytes))
+    Ok(first_name()?.map(|first| first.meta.size_bytes))
 }
 
 /// Finds the first names of links: these mostly come in the order of their links, so that a block is read once.
@@ -240,8 +239,7 @@ impl Listed {
         let size_bytes = match entry.meta.kind {
             EntryKind::HardLink => {
                 let first = safe_path(&entry.link).ok();
-                let first = first.and_then(|first| self.entry(&first));
-                first.filter(|first| first.meta.kind == EntryKind::File).map(|first| first.meta.size_bytes)
+                first.and_then(|first| self.entry(&first)).map(|first| first.meta.size_bytes)
             }
             _ => Some(entry.meta.size_bytes),
         };

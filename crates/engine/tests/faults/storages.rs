@@ -201,7 +201,7 @@ fn both_storages_dead_fail_the_run() {
 #[test]
 fn an_old_backup_that_cannot_be_dropped_is_an_error_and_the_next_run_drops_it() {
     for op in [OpKind::Rename, OpKind::Delete] {
-        let mut scene = Scene::with_history();
+        let mut scene = Scene::<Scripted>::with_history();
         let clean = Clean::of(&scene);
         scene.flaky[0].fail_next(op, ErrorKind::Denied);
         let said = scene.run();

@@ -63,7 +63,7 @@ const HARMS: [(&str, Harm); 3] = [
 ];
 
 /// The line of a level, if it has one.
-fn line<'a>(out: &'a str, level: usize) -> Option<&'a str> {
+fn line(out: &str, level: usize) -> Option<&str> {
     let name = format!("_{}_03-00.tar.gz ", DAYS[level]);
     out.lines().find(|line| line.contains(&name))
 }
@@ -76,14 +76,14 @@ fn damage_of_any_object_of_a_chain_is_told_with_the_points_that_it_costs() {
     for (at, should) in world.points.clone() {
         should.assert_same(&world.restored(at), &at.to_string());
     }
-    for level in 0..4 {
+    for (level, name) in LEVELS.iter().enumerate() {
         for object in [Object::Archive, Object::Index, Object::Record] {
             for (harm, damage) in HARMS {
                 // A byte of a record may say another, just as good thing: what it says is held against the archive.
                 if object == Object::Record && harm == "spoilt" {
                     continue;
                 }
-                let what = format!("{object:?} of the {} {harm}", LEVELS[level]);
+                let what = format!("{object:?} of the {name} {harm}");
                 let path = object.of(&world, level);
                 let whole = fs::read(&path).unwrap();
                 damage(&path);
