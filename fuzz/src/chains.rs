@@ -213,6 +213,7 @@ fn record(archive: &[u8], plain: &[u8], codec: Codec) -> Record {
         },
         recipients: Vec::new(),
         tools: Vec::new(),
+        end_marker: None,
         completeness: Completeness::Complete,
         counts: Default::default(),
         periods: nxs_base::calendar::Periods::NONE,
@@ -238,6 +239,7 @@ fn job(kind: JobKind) -> JobSpec {
         storages: vec![storage],
         rotation: Rotation::After,
         months_to_store: 12,
+        floor: None,
         require: Require::All,
     }
 }

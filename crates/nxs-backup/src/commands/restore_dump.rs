@@ -22,7 +22,7 @@ pub(super) fn is_meant(args: &RestoreArgs) -> bool {
 /// Lists what could be restored, one copy in a line: start, target, storage, key.
 pub(super) fn list(env: &Env, spec: &RunSpec, job: &JobSpec, wanted: &Wanted<'_>) -> Exit {
     let mut reached = Reached::default();
-    let storages = shelf::open(env, job, &mut reached);
+    let storages = shelf::open(env, job, wanted.from, &mut reached);
     let found = dump::find(&app::reading(env, spec), job, &storages, wanted);
     found.problems.iter().for_each(|p| env.console.say_with_hint(&p.message, p.hint.as_deref()));
     let zone = env.clock.now().time_zone().clone();
@@ -40,7 +40,7 @@ pub(super) fn list(env: &Env, spec: &RunSpec, job: &JobSpec, wanted: &Wanted<'_>
 
 pub(super) fn run(env: &Env, spec: &RunSpec, job: &JobSpec, wanted: &Wanted<'_>, args: &RestoreArgs) -> Exit {
     let mut reached = Reached::default();
-    let storages = shelf::open(env, job, &mut reached);
+    let storages = shelf::open(env, job, wanted.from, &mut reached);
     let ctx = app::reading(env, spec);
     let found = dump::find(&ctx, job, &storages, wanted);
     found.problems.iter().for_each(|p| env.console.say_with_hint(&p.message, p.hint.as_deref()));
