@@ -93,7 +93,8 @@ pub fn list(
     let mut found = vec![false; paths.len()];
     for candidate in &chosen {
         let mut pass = Pass { ctx, paths, recursive: request.recursive, out, progress: Progress::default() };
-        match pass.candidate(candidate, &mut found, &mut listing) {
+        let told = candidate.check_tree().map_err(Failure::Read);
+        match told.and_then(|()| pass.candidate(candidate, &mut found, &mut listing)) {
             Ok(()) => listing.points += 1,
             Err(Failure::Out(error)) => return Err(error),
             Err(Failure::Read(error)) if error.kind() == ErrorKind::Cancelled => return Err(error),

@@ -188,10 +188,7 @@ pub fn run(
 /// Refuses what could do harm with this backup.
 fn may_be_used(job: &JobSpec, request: &Request, candidate: &Candidate) -> Result<()> {
     let refuse = |text: String, hint: &str| Err(Error::new(ErrorKind::Invalid, text).with_hint(hint));
-    if candidate.is_dump() {
-        let text = format!("`{}` is a dump of a database, and no tree of files", candidate.target);
-        return refuse(text, "Restore it with --stdout, --as NAME or --into ADDRESS.");
-    }
+    candidate.check_tree()?;
     let record = candidate.copies.first().and_then(|copy| copy.entry.record());
     if request.in_place && record.is_none() && request.target.is_none() {
         let text = format!("`{}` has no record that says which job made it", candidate.target);

@@ -63,6 +63,16 @@ impl Candidate {
         let name = self.copies.first().and_then(|copy| copy.entry.name.as_ref());
         name.is_some_and(|name| name.extension != "tar")
     }
+
+    /// [`ErrorKind::Invalid`] for a dump, in which there are no paths.
+    pub fn check_tree(&self) -> Result<()> {
+        if !self.is_dump() {
+            return Ok(());
+        }
+        let text = format!("`{}` is a dump of a database, and no tree of files", self.target);
+        Err(Error::new(ErrorKind::Invalid, text)
+            .with_hint("Restore it with --stdout, --as NAME or --into ADDRESS."))
+    }
 }
 
 /// Reads all storages, the local ones first; those that cannot be read are returned as problems.

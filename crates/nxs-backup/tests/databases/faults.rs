@@ -59,6 +59,14 @@ fn what_a_server_refuses_is_told_with_its_reason() {
     fails(&house, 1, "no-such-key");
     house.sources = vec![good[0].replace("extra_keys: ''", "extra_keys: '--result-file=/tmp/elsewhere'")];
     fails(&house, 1, "`--result-file` cannot be used here");
+    house.sources = good.clone();
+    let old = "mariadb-dump  Ver 10.19 Distrib 5.5.68-MariaDB, for debian-linux-gnu (x86_64)";
+    house.wrap(
+        "mariadb-dump",
+        &format!("case \"$*\" in *--version*) echo '{old}';; *) exec \"$REAL\" \"$@\";; esac"),
+    );
+    fails(&house, 1, "is of version 5.5.68-MariaDB, older than the server's 10.");
+    house.wrap("mariadb-dump", "exec \"$REAL\" \"$@\"");
     // One that is missing beside one that is there.
     house.sources = vec![good[0].replace("[shop]", "[shop, gone]")];
     let said = house.run(&["start", "--json"]);

@@ -53,6 +53,24 @@ fn a_replica_stands_still_while_it_is_dumped_and_goes_on_after_it() {
         .wrap("mariadb-dump", "case \"$*\" in *--version*|*--no-data*) exec \"$REAL\" \"$@\";; esac; exit 2");
     let said = house.run(&["start", "--json"]);
     assert_eq!((said.code, applies(&replica)), (Some(1), true), "{said:?}");
+    // So it does after a run that was cancelled in the middle of a dump.
+    house.wrap(
+        "mariadb-dump",
+        "case \"$*\" in *--version*|*--no-data*) exec \"$REAL\" \"$@\";; esac; kill -TERM $PPID; exec sleep 1000",
+    );
+    let said = house.run(&["start", "--json"]);
+    assert_eq!((said.code, applies(&replica)), (Some(130), true), "{said:?}");
+    // Servers that know the older words alone.
+    house.wrap("mariadb-dump", "exec \"$REAL\" \"$@\"");
+    let old = "case \"$*\" in *\" REPLICA\"*) echo \"ERROR 1064 (42000) at line 1: You have an error in your SQL syntax\" >&2; \
+               exit 1;; *\" SLAVE\"*) echo \"$*\" >> \"$0.said\";; esac; exec \"$REAL\" \"$@\"";
+    house.wrap("mariadb", old);
+    house.start();
+    let words = std::fs::read_to_string(house.path("bin/mariadb.said")).unwrap();
+    let told: Vec<&str> = words.lines().filter_map(|line| line.rsplit("--execute=").next()).collect();
+    assert_eq!(told, ["SHOW SLAVE STATUS", "STOP SLAVE SQL_THREAD", "START SLAVE SQL_THREAD"]);
+    assert!(applies(&replica));
+    house.wrap("mariadb", "exec \"$REAL\" \"$@\"");
     // One that somebody else stopped stays so.
     replica.sql("STOP SLAVE SQL_THREAD");
     house.wrap("mariadb-dump", "exec \"$REAL\" \"$@\"");

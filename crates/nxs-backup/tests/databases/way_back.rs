@@ -70,6 +70,61 @@ fn a_dump_goes_into_another_name_and_another_server_and_over_nothing_that_is_the
 }
 
 #[test]
+fn another_server_may_have_another_password() {
+    let (server, house) = scene();
+    let fresh = MariaDb::start();
+    fresh.sql("CREATE USER other@'127.0.0.1' IDENTIFIED BY 'se cret'; GRANT ALL ON *.* TO other@'127.0.0.1'");
+    let address = format!("mysql://other@127.0.0.1:{}", fresh.port());
+    let args = ["restore", "db", "--target", "shop", "--as", "odd `name'", "--into", &address];
+    let said = house.run(&args);
+    assert!(said.code == Some(1) && said.err.contains("Access denied"), "{said:?}");
+    let mut command = house.command(&args);
+    command.env("NXS_RESTORE_PASSWORD", "se cret");
+    let said = house.finish(command);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(
+        fresh.fingerprint("odd `name'").replace("`odd ``name'`.", "`shop`."),
+        server.fingerprint("shop")
+    );
+}
+
+#[test]
+fn dumps_of_version_2_are_rotated_and_restored_by_their_names() {
+    let server = MariaDb::start();
+    server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (id INT) ENGINE=InnoDB");
+    let house = House::new(&[source(&server, "all", "")]);
+    let dir = house.storages[0].join("shop/daily");
+    fs::create_dir_all(&dir).unwrap();
+    for day in 1..=3 {
+        let text = format!("CREATE TABLE old (day{day} INT);\n");
+        let path = dir.join(format!("shop_2020-01-0{day}_03-00.sql"));
+        fs::write(&path, text).unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_577_847_600 + 86_400 * day);
+        fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+    }
+    house.start();
+    let files = house.files(0);
+    assert!(
+        !files.iter().any(|f| f.contains("2020-01-01")) && files.iter().any(|f| f.contains("2020-01-02")),
+        "{files:?}"
+    );
+    let said = house.run(&["restore", "db", "--target", "shop", "--at", "2020-01-02 12:00", "--stdout"]);
+    assert_eq!(
+        (said.code, said.out.as_slice()),
+        (Some(0), &b"CREATE TABLE old (day2 INT);\n"[..]),
+        "{said:?}"
+    );
+    let said = house.run(&["restore", "db", "--target", "shop", "--at", "2020-01-02 12:00", "--as", "older"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(server.sql("SHOW COLUMNS FROM older.old").split('\t').next(), Some("day2"));
+    // In dumps there are no paths.
+    for args in [&["ls", "db", "--at", "2030-01-01", "--target", "shop"][..], &["index", "rebuild", "db"]] {
+        let said = house.run(args);
+        assert!(!said.err.contains("tar"), "{args:?}: {said:?}");
+    }
+}
+
+#[test]
 fn damage_is_found_and_another_copy_is_taken_where_that_is_still_possible() {
     let (server, mut house) = scene();
     house.storages.push(house.path("second"));
