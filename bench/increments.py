@@ -220,6 +220,16 @@ class Increments:
         self.made = directory, at, changed
         return self.made
 
+    def forget_chain(self):
+        """Removes what `chain` made, if it did."""
+        if hasattr(self, "made"):
+            place = self.mem or self.work
+            shutil.rmtree(self.made[0], ignore_errors=True)
+            for number in range(len(DAYS)):
+                for path in (place / f"rival.{number}.tar", place / f"rival.snar.{number}"):
+                    path.unlink(missing_ok=True)
+            del self.made
+
     def increment_restore(self):
         """A day of four levels, against the tree in one tar and against the four steps of `tar -g`."""
         place, tree = self.mem or self.work, self.work / "alive"
@@ -279,6 +289,7 @@ class Increments:
 
     def increment_rename(self):
         """The largest directory at the top gets another name."""
+        self.forget_chain()
         place, tree = self.mem or self.work, self.work / "alive"
         directory, _ = self.job(place, "alive", "gzip: no", "inc_files")
         at, state = self.tools / "examples" / "at", place / "rival.snar"
@@ -308,10 +319,8 @@ class Increments:
             new.rename(old)
         for path in (*restored, directory):
             shutil.rmtree(path)
-        for number in (0, 1):
-            (place / f"rival.{number}.tar").unlink()
-        if hasattr(self, "made"):
-            del self.made
+        for path in (place / "rival.0.tar", place / "rival.1.tar", state):
+            path.unlink()
 
 
 def peak(report):

@@ -197,6 +197,7 @@ def main():
     bench = Bench(options)
     for name in options.names:
         getattr(bench, name.replace("-", "_"))()
+    bench.forget_chain()
     if bench.table.missed:
         sys.exit(f"{bench.table.missed} bars missed")
 
