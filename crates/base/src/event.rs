@@ -35,6 +35,7 @@ pub enum Event<'a> {
     /// All bytes of the artefact were made. `path` is the planned final name.
     ArtefactMade {
         job: &'a str,
+        target: &'a str,
         path: &'a str,
     },
     /// A copy is committed. `period` is `daily`, `weekly` or `monthly`.

@@ -13,17 +13,18 @@ const BLOCK_BYTES: usize = 256 << 10;
 /// A dump that a program made and that ended well.
 #[derive(Debug)]
 pub(crate) struct Dumped {
-    /// More than 0.
+    /// Of the program; more than 0.
     pub(crate) bytes: u64,
     pub(crate) tail: Tail,
     pub(crate) ended: Ended,
 }
 
-/// Runs `tool` and pushes all that it prints into `sink` as one artefact. Fails, with the program's last words, unless
+/// Pushes `head`, then all that `tool` prints, into `sink` as one artefact. Fails, with the program's last words, unless
 /// it ended with 0 and printed something; the program is gone then, with its whole group.
-pub(crate) fn pump(tool: Tool, sink: &mut dyn Sink, cancel: &Cancel) -> Result<Dumped> {
+pub(crate) fn pump(head: &[u8], tool: Tool, sink: &mut dyn Sink, cancel: &Cancel) -> Result<Dumped> {
     let mut child = tool.spawn()?;
     sink.begin(Artefact { has_index: false, expected_bytes: None })?;
+    sink.write(head)?;
     let mut block = vec![0; BLOCK_BYTES];
     let mut tail = Tail::default();
     let mut bytes = 0;
@@ -101,7 +102,7 @@ mod tests {
 
     fn run(script: &str) -> (Vec<u8>, Result<Dumped>) {
         let mut kept = Kept::default();
-        let dumped = pump(Tool::new("sh").args(["-c", script]), &mut kept, &Cancel::new());
+        let dumped = pump(b"", Tool::new("sh").args(["-c", script]), &mut kept, &Cancel::new());
         (kept.0, dumped)
     }
 

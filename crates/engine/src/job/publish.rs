@@ -63,7 +63,11 @@ pub(super) fn publish(
     let line = record.to_line();
     if let Some((store, key)) = places.first() {
         let path = path_of(&stores[*store], key.as_str());
-        work.ctx.events.emit(&Event::ArtefactMade { job: &work.job.name, path: &path });
+        work.ctx.events.emit(&Event::ArtefactMade {
+            job: &work.job.name,
+            target: &work.target.name,
+            path: &path,
+        });
     }
     for note in &dump.notes {
         work.ctx.events.emit(&Event::Noted { job: &work.job.name, target: &work.target.name, note });

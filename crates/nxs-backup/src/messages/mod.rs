@@ -3,13 +3,13 @@
 //! Turns events into lines; writes nothing (that is `logfile` and `app`). Text that others chose (file names, answers
 //! of servers) is made harmless here: one event is one line, without control bytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Zoned;
 use nxs_base::event::Event;
 use nxs_base::ports::source::{Note, NoteKind};
 use nxs_base::report::Problem;
-use nxs_base::spec::{JobSpec, StorageKind};
+use nxs_base::spec::{JobKind, JobSpec, StorageKind};
 
 /// Shown in front of everything that goes to stderr.
 pub const PREFIX: &str = "nxs-backup: ";
@@ -73,6 +73,8 @@ struct Known {
 #[derive(Debug, Default)]
 pub struct Messages {
     storages: HashMap<(String, String), Known>,
+    /// Jobs whose dumps v2 named by their databases.
+    databases: HashSet<String>,
 }
 
 impl Messages {
@@ -82,7 +84,9 @@ impl Messages {
                 .iter()
                 .map(|s| ((job.name.clone(), s.name.clone()), Known { kind: s.kind, host: s.host.clone() }))
         });
-        Self { storages: storages.collect() }
+        let by_database = |job: &&JobSpec| matches!(job.kind, JobKind::Mysql | JobKind::Postgresql);
+        let databases = jobs.iter().filter(by_database).map(|job| job.name.clone()).collect();
+        Self { storages: storages.collect(), databases }
     }
 
     /// The log line of an event; none for what the log does not show.
@@ -100,7 +104,10 @@ impl Messages {
                 "According to the backup plan today new backups are not created in this job.".into(),
             ),
             Event::TargetStarted { .. } | Event::Progress { .. } => None,
-            Event::ArtefactMade { job, path } => {
+            Event::ArtefactMade { job, target, .. } if self.databases.contains(*job) => {
+                info(Some(job), format!("Successfully created '{target}' database dump in tmp directory."))
+            }
+            Event::ArtefactMade { job, path, .. } => {
                 info(Some(job), format!("Successfully created '{path}' file in tmp directory."))
             }
             Event::CopyMade { job, period, file, dir, storage } => {

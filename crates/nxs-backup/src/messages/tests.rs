@@ -43,7 +43,7 @@ fn milestones_are_those_of_v2() {
         Event::BlockStarted { group: "files" },
         Event::JobStarted { job },
         Event::TargetStarted { job, target: "a" },
-        Event::ArtefactMade { job, path: "/tmp/a_2026-11-20_03-00.tar.gz" },
+        Event::ArtefactMade { job, target: "a", path: "/tmp/a_2026-11-20_03-00.tar.gz" },
         Event::CopyMade {
             job,
             period: "daily",

@@ -52,6 +52,11 @@ fn all_databases_of_two_servers_come_back_with_the_stock_client_as_they_were() {
     let house = House::new(&[source(&one, "all", ", excludes: [mysql]"), source(&two, "[shop]", "")]);
     let said = house.start();
     assert!(!said.log.contains("WARNING") && !said.log.contains("ERROR"), "{}", said.log);
+    assert!(
+        said.log.contains("Successfully created 'with space' database dump in tmp directory.\n"),
+        "{}",
+        said.log
+    );
     let fresh = MariaDb::start();
     for name in names.iter().filter(|name| **name != "shop") {
         let part = name.replace('/', "%2F");

@@ -9,7 +9,7 @@ use crate::house::{House, MARKER, source};
 fn scene() -> (MariaDb, House) {
     let server = MariaDb::start();
     server.sql(
-        "CREATE DATABASE shop; USE shop; CREATE TABLE t (id INT PRIMARY KEY, b BLOB) ENGINE=InnoDB; \
+        "CREATE DATABASE shop CHARACTER SET latin1 COLLATE latin1_german1_ci; USE shop; CREATE TABLE t (id INT PRIMARY KEY, b BLOB) ENGINE=InnoDB; \
          INSERT INTO t SELECT seq, SHA2(seq, 512) FROM seq_1_to_5000; CREATE VIEW v AS SELECT id FROM t; \
          CREATE FUNCTION f(n INT) RETURNS INT DETERMINISTIC RETURN n; CREATE DATABASE other",
     );
@@ -47,6 +47,9 @@ fn a_dump_goes_into_another_name_and_another_server_and_over_nothing_that_is_the
     let said = house.run(&["restore", "db", "--target", "shop", "--as", "copy"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(server.fingerprint("copy"), server.fingerprint("shop").replace("`shop`.", "`copy`."));
+    let created = |name: &str| server.sql(&format!("SHOW CREATE DATABASE {name}")).replace(name, "");
+    assert_eq!(created("copy"), created("shop"));
+    assert!(created("copy").contains("latin1_german1_ci"));
     // What is there stays, unless it is said that it may go.
     server.sql("DROP TABLE shop.t; CREATE TABLE shop.new (id INT)");
     let said = house.run(&["restore", "db", "--target", "shop", "--as", "shop"]);

@@ -7,7 +7,7 @@ use nxs_sys::child::Tool;
 
 use super::program::Flavour;
 use super::server::{Server, quoted_text};
-use super::{END_MARKER, Known};
+use super::{END_MARKER, Known, defaults};
 use crate::databases;
 use crate::stream;
 
@@ -59,6 +59,8 @@ pub(super) fn check_extra_keys(keys: &[String]) -> Result<()> {
 #[derive(Debug)]
 pub(super) struct Plan {
     database: String,
+    /// What the dump program does not tell.
+    head: String,
     args: Vec<String>,
     info: Vec<String>,
     warnings: Vec<String>,
@@ -73,14 +75,14 @@ pub(super) fn plan(server: &Server, known: &Known, spec: &MysqlSpec, database: &
          WHERE table_schema = {name} AND BINARY table_schema = {name}"
     );
     let rows = server.ask(&known.client, &question)?;
-    let is_there = format!(
-        "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = {name} AND BINARY schema_name = {name}"
+    let question = format!(
+        "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata \
+         WHERE schema_name = {name} AND BINARY schema_name = {name}"
     );
-    // An empty database is a database.
-    if rows.is_empty() && server.ask(&known.client, &is_there)? == [["0"]] {
+    let Some(defaults) = server.ask(&known.client, &question)?.into_iter().next() else {
         let text = format!("there is no database `{}` at {}", database.escape_debug(), server.place());
         return Err(Error::new(ErrorKind::NotFound, text));
-    }
+    };
     let mut ignored = Vec::new();
     let mut others = Vec::new();
     for row in &rows {
@@ -91,8 +93,13 @@ pub(super) fn plan(server: &Server, known: &Known, spec: &MysqlSpec, database: &
             others.push(format!("`{table}` ({engine})"));
         }
     }
-    let mut plan =
-        Plan { database: database.to_owned(), args: Vec::new(), info: Vec::new(), warnings: Vec::new() };
+    let mut plan = Plan {
+        database: database.to_owned(),
+        head: defaults::line(&defaults),
+        args: Vec::new(),
+        info: Vec::new(),
+        warnings: Vec::new(),
+    };
     plan.decide(known, spec, &others);
     if !ignored.is_empty() {
         plan.info.push(format!("`{database}`: {} tables are left out by `excludes`", ignored.len()));
@@ -165,7 +172,7 @@ impl Plan {
         cancel: &Cancel,
     ) -> Result<DumpReport> {
         let tool = self.tool(server, known, &[])?;
-        let dumped = stream::pump(tool, sink, cancel).map_err(|e| server.judged(e))?;
+        let dumped = stream::pump(self.head.as_bytes(), tool, sink, cancel).map_err(|e| server.judged(e))?;
         dumped.ends_with_line(END_MARKER)?;
         let mut report = dumped.report(&known.dump.version.text, END_MARKER);
         report.info = self.info;

@@ -5,6 +5,7 @@
 //! `replica` holds replication still, `receive` is the way back. Which databases are meant is decided in
 //! [`crate::databases`].
 
+mod defaults;
 mod dump;
 mod program;
 mod receive;

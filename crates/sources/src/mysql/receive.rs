@@ -9,7 +9,7 @@ use nxs_base::{Error, ErrorKind, Result};
 
 use super::program::Program;
 use super::server::{Server, quoted_name, quoted_text};
-use super::{SYSTEM, USERS};
+use super::{SYSTEM, USERS, defaults};
 use crate::dsn::Dsn;
 use crate::registry::{Destination, Surroundings};
 
@@ -125,8 +125,9 @@ impl Receiver for Database {
         let mut block = vec![0; BLOCK_BYTES];
         let mut filled = read_block(plain, &mut block)?;
         self.check_head(&block[..filled])?;
-        let name = quoted_name(&self.name);
-        self.server.tell(&self.client, &format!("DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}"))?;
+        let (name, clause) = (quoted_name(&self.name), defaults::clause(&block[..filled]));
+        self.server
+            .tell(&self.client, &format!("DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}{clause}"))?;
         let tool = self.server.tool(&self.client)?;
         let tool = tool.args(["--batch", "--no-auto-rehash", "--max-allowed-packet=1G"]);
         let tool = tool.arg("--default-character-set=utf8mb4").arg(format!("--database={}", self.name));

@@ -58,6 +58,10 @@ impl Server {
             let options = options(connect, password.as_ref(), program.version.flavour);
             let file = tool.secret_file(&options)?;
             tool = tool.arg(format!("--defaults-file={file}"));
+            if program.version.flavour == Flavour::Mysql {
+                // Read after all others, even where one file alone was named.
+                tool = tool.secret_env("MYSQL_TEST_LOGIN_FILE", Secret::new("/dev/null/none"));
+            }
         }
         Ok(tool.args(self.over.iter().map(|(name, value)| format!("--{name}={value}"))))
     }
