@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Program looked for, and the package that brings it.
-const NEEDED: [(&str, &str); 13] = [
+const NEEDED: [(&str, &str); 14] = [
     ("tar", "tar"),
     ("gzip", "gzip"),
     ("zstd", "zstd"),
@@ -20,6 +20,7 @@ const NEEDED: [(&str, &str); 13] = [
     ("dpkg-deb", "dpkg"),
     ("mariadb-dump", "mariadb-client"),
     ("mariadbd", "mariadb-server"),
+    ("openssl", "openssl"),
 ];
 
 /// The package whose files are the web project that the end-to-end test backs up. It is unpacked, never installed.

@@ -225,7 +225,8 @@ fn options(connect: &Connect, password: Option<&Secret>, client: Flavour) -> Sec
     let mode = match (connect.tls.mode, client) {
         (TlsMode::Client, _) => "",
         (TlsMode::Off, Flavour::Mariadb) => "skip-ssl\n",
-        (TlsMode::Required, Flavour::Mariadb) => "ssl\n",
+        // Newer clients verify by themselves.
+        (TlsMode::Required, Flavour::Mariadb) => "ssl\nskip-ssl-verify-server-cert\n",
         (TlsMode::Verified, Flavour::Mariadb) => "ssl\nssl-verify-server-cert\n",
         (TlsMode::Off, Flavour::Mysql) => "ssl-mode=DISABLED\n",
         (TlsMode::Required, Flavour::Mysql) => "ssl-mode=REQUIRED\n",
