@@ -14,6 +14,8 @@ use nxs_base::Result;
 use nxs_base::entry::{EntryKind, EntryState, FileTime, IndexEntry, Meta, path_order};
 use nxs_base::ports::source::{Baseline, NoteKind};
 
+use super::changes::{Changes, Kind};
+
 /// One name in the listing of a directory, in GNU's form.
 const IS_DIR: u8 = b'D';
 const IN_ARCHIVE: u8 = b'Y';
@@ -28,7 +30,7 @@ const INODE_ONLY_PERCENT: u64 = 90;
 
 /// Why something is saved; the weakest reason first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reason {
+pub(super) enum Reason {
     /// Nothing yet: kept because it may have to be saved for the sake of another name.
     None,
     /// Only its inode is another.
@@ -58,7 +60,6 @@ pub(crate) struct Change {
     pub(crate) meta: Meta,
     pub(crate) found: Found,
     pub(crate) note: Option<(NoteKind, String)>,
-    reason: Reason,
 }
 
 impl Change {
@@ -80,7 +81,7 @@ impl Change {
 /// The difference, in path order.
 #[derive(Debug, Default)]
 pub(crate) struct Difference {
-    pub(crate) changes: Vec<Change>,
+    pub(crate) changes: Changes,
     /// Entries of the walk.
     pub(crate) seen: u64,
     /// Regular files that are saved whole for a change of metadata alone.
@@ -97,6 +98,7 @@ struct Open {
     reason: Reason,
     /// Of the group names in it, which keep its listing.
     has_groups: bool,
+    dumpdir: Vec<u8>,
 }
 
 /// A name of a file that has several.
@@ -116,7 +118,7 @@ struct Group {
 /// Finds the difference to one baseline.
 pub(crate) struct Differ<'a> {
     baseline: Peekable<Baseline<'a>>,
-    changes: Vec<Change>,
+    changes: Changes,
     /// Directories from the root to where the walk is; `path` is that of the last one.
     open: Vec<Open>,
     path: Vec<u8>,
@@ -154,7 +156,7 @@ impl<'a> Differ<'a> {
     pub(crate) fn new(baseline: Baseline<'a>) -> Self {
         Self {
             baseline: baseline.peekable(),
-            changes: Vec::new(),
+            changes: Changes::default(),
             open: Vec::new(),
             path: Vec::new(),
             groups: HashMap::new(),
@@ -173,7 +175,7 @@ impl<'a> Differ<'a> {
         match seen.state {
             Seeing::Absent => {
                 if base.is_some() {
-                    self.removed(seen.path.to_vec());
+                    self.removed(seen.path);
                 }
                 self.lost(seen);
             }
@@ -207,7 +209,7 @@ impl<'a> Differ<'a> {
                 continue;
             }
             self.close_to(&base.path);
-            self.removed(base.path);
+            self.removed(&base.path);
         }
     }
 
@@ -232,17 +234,13 @@ impl<'a> Differ<'a> {
     fn close(&mut self) {
         let Some(open) = self.open.pop() else { return };
         self.path.truncate(self.open.last().map_or(0, |o| o.path_len));
-        let is_last = open.slot + 1 == self.changes.len();
-        let change = &mut self.changes[open.slot];
-        change.reason = change.reason.max(open.reason);
-        if change.reason > Reason::None || change.note.is_some() || open.has_groups {
-            return;
-        }
-        if is_last {
+        let reason = self.changes.strengthen(open.slot, open.reason);
+        if reason > Reason::None || self.changes.has_note(open.slot) || open.has_groups {
+            self.changes.set_dumpdir(open.slot, open.dumpdir);
+        } else if open.slot + 1 == self.changes.len() {
             self.changes.pop();
         } else {
-            change.found = Found::Dir { dumpdir: None };
-            change.path = Vec::new();
+            self.changes.set_unchanged(open.slot);
         }
     }
 
@@ -260,25 +258,35 @@ impl<'a> Differ<'a> {
 
     /// Adds the name to the listing of its directory.
     fn list(&mut self, path: &[u8], mark: u8) {
-        let Some(slot) = self.parent(path).map(|open| open.slot) else { return };
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or(path);
-        if let Found::Dir { dumpdir: Some(dumpdir) } = &mut self.changes[slot].found {
+        if let Some(Open { dumpdir, .. }) = self.parent(path) {
             dumpdir.push(mark);
             dumpdir.extend_from_slice(name);
             dumpdir.push(0);
         }
     }
 
-    fn removed(&mut self, path: Vec<u8>) {
-        self.touch_parent(&path, Reason::Content);
-        let meta = Meta::default();
-        self.changes.push(Change { path, meta, found: Found::Removed, note: None, reason: Reason::Content });
+    /// Adds a change below the directory that is open; its slot.
+    fn push(&mut self, path: &[u8], meta: &Meta, kind: Kind, reason: Reason) -> usize {
+        let slot = self.changes.len();
+        match self.open.last() {
+            Some(open) if open.path_len > 0 => {
+                self.changes.push(Some(open.slot), &path[open.path_len + 1..], meta, kind, reason);
+            }
+            _ => self.changes.push(None, path, meta, kind, reason),
+        }
+        slot
+    }
+
+    fn removed(&mut self, path: &[u8]) {
+        self.touch_parent(path, Reason::Content);
+        self.push(path, &Meta::default(), Kind::Removed, Reason::Content);
     }
 
     fn lost(&mut self, seen: Seen<'_>) {
-        if seen.note.is_some() {
-            let (path, meta, note) = (seen.path.to_vec(), seen.meta, seen.note);
-            self.changes.push(Change { path, meta, found: Found::Lost, note, reason: Reason::Content });
+        if let Some(note) = seen.note {
+            let slot = self.push(seen.path, &seen.meta, Kind::Lost, Reason::Content);
+            self.changes.set_note(slot, note);
         }
     }
 
@@ -306,26 +314,22 @@ impl<'a> Differ<'a> {
             self.touch_parent(seen.path, reason);
         }
         let is_unlisted = seen.state == Seeing::Unlisted;
-        if is_dir && !is_unlisted {
-            let slot = self.changes.len();
-            self.path.clear();
-            self.path.extend_from_slice(seen.path);
-            self.open.push(Open { path_len: seen.path.len(), slot, reason, has_groups: false });
-        }
         if is_unlisted {
             self.leave(seen.path);
         }
         if reason == Reason::None && !is_dir && !has_names && seen.note.is_none() {
             return;
         }
-        let slot = self.changes.len();
-        let found = match (is_dir, is_unlisted) {
-            (true, true) => Found::Dir { dumpdir: None },
-            (true, false) => Found::Dir { dumpdir: Some(Vec::new()) },
-            _ => Found::Entry,
-        };
-        let (path, meta, note) = (seen.path.to_vec(), seen.meta, seen.note);
-        self.changes.push(Change { path, meta, found, note, reason });
+        let slot = self.push(seen.path, &seen.meta, if is_dir { Kind::Dir } else { Kind::Entry }, reason);
+        if let Some(note) = seen.note {
+            self.changes.set_note(slot, note);
+        }
+        if is_dir && !is_unlisted {
+            self.path.clear();
+            self.path.extend_from_slice(seen.path);
+            let path_len = seen.path.len();
+            self.open.push(Open { path_len, slot, reason, has_groups: false, dumpdir: Vec::new() });
+        }
         if has_names {
             let dir = self.parent(seen.path).map(|open| {
                 open.has_groups = true;
@@ -352,30 +356,17 @@ impl<'a> Differ<'a> {
                 self.save_for_group(&name, reason);
             }
         }
-        let metadata_only = |c: &Change| c.reason == Reason::Metadata && c.meta.kind == EntryKind::File;
-        let mut difference =
-            Difference { seen: self.seen, ignored_inodes, changes: self.changes, metadata_only: 0 };
-        difference.changes.retain_mut(|c| {
-            if let Found::Dir { dumpdir: Some(dumpdir) } = &mut c.found {
-                // The listing ends with an empty name.
-                dumpdir.push(0);
-            }
-            if c.reason < least {
-                c.found = Found::Lost;
-            }
-            !c.path.is_empty() && (c.reason >= least || c.note.is_some())
-        });
-        difference.metadata_only = difference.changes.iter().filter(|c| metadata_only(c)).count() as u64;
-        Ok(difference)
+        self.changes.close(least);
+        let metadata_only = self.changes.count_files(Reason::Metadata);
+        Ok(Difference { seen: self.seen, ignored_inodes, changes: self.changes, metadata_only })
     }
 
     fn save_for_group(&mut self, name: &Name, reason: Reason) {
-        let change = &mut self.changes[name.slot];
-        let base = change.path.rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
-        change.reason = change.reason.max(reason);
-        let Some(dir) = name.dir.map(|slot| &mut self.changes[slot]) else { return };
-        dir.reason = dir.reason.max(reason);
-        if let Found::Dir { dumpdir: Some(dumpdir) } = &mut dir.found {
+        self.changes.strengthen(name.slot, reason);
+        let Some(dir) = name.dir else { return };
+        self.changes.strengthen(dir, reason);
+        let base = self.changes.base_name(name.slot).to_vec();
+        if let Some(dumpdir) = self.changes.dumpdir_mut(dir) {
             mark_in_archive(dumpdir, &base);
         }
     }

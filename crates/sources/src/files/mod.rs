@@ -5,6 +5,7 @@
 //! about 1 MiB and one block. Formats are `nxs_archive::tar`'s, names of targets `nxs_base::naming`'s.
 
 mod batch;
+mod changes;
 mod difference;
 mod emit;
 mod exclude;

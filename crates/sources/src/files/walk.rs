@@ -13,6 +13,7 @@ use nxs_sys::fsx::{self, as_path};
 use nxs_sys::walk::{Filter, Options, SOCKET, WalkItem, Walker};
 
 use super::batch::{Batch, Use, Work};
+use super::changes::Changes;
 use super::difference::{Change, Differ, Found, Seeing, Seen};
 use super::exclude::Excludes;
 use super::queue::Feed;
@@ -143,7 +144,7 @@ fn look(path: &[u8], item: WalkItem) -> Look {
 
 /// Pushes the changes of all lanes in order, what several of them save as one item; ends early when nobody takes them
 /// any more.
-pub(crate) fn feed_changes(lanes: Vec<Vec<Change>>, feed: Feed<Batch>) {
+pub(crate) fn feed_changes(lanes: Vec<Changes>, feed: Feed<Batch>) {
     let mut filler = Filler::new(feed, &[]);
     let mut lanes: Vec<_> = lanes.into_iter().map(|changes| changes.into_iter().peekable()).collect();
     loop {
