@@ -161,6 +161,16 @@ impl House {
         output.stdout
     }
 
+    /// The text of the newest archive of a part, as `gzip` gives it.
+    pub(crate) fn newest(&self, part: &str) -> String {
+        let archives =
+            self.files(0).into_iter().filter(|f| f.starts_with(&format!("{part}/")) && f.ends_with(".gz"));
+        let paths = archives.map(|archive| self.storages[0].join(archive));
+        let newest = paths.max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap()).unwrap();
+        let output = Command::new("gzip").arg("-dc").stdin(fs::File::open(newest).unwrap()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// The same as text.
     pub(crate) fn text(&self, part: &str) -> String {
         String::from_utf8_lossy(&self.dump(part)).into_owned()

@@ -123,6 +123,34 @@ fn tables_are_left_out_and_the_log_says_how_a_database_was_dumped() {
 }
 
 #[test]
+fn what_a_user_may_not_see_is_warned_of_and_what_it_may_not_read_is_an_error() {
+    let server = MariaDb::start();
+    fill(&server, "shop");
+    server.sql("CREATE USER little@'127.0.0.1' IDENTIFIED BY ''; GRANT SELECT, EVENT ON shop.* TO little@'127.0.0.1'");
+    let connect = format!("{{db_host: 127.0.0.1, db_port: {}, db_user: little}}", server.port());
+    let rest = "target: [shop], gzip: yes, is_slave: no, extra_keys: ''}";
+    let house = House::new(&[format!("{{connect: {connect}, {rest}")]);
+    let said = house.run(&["start"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("SHOW VIEW") && said.err.contains("docs/databases.md"), "{said:?}");
+    server.sql("GRANT SHOW VIEW ON shop.* TO little@'127.0.0.1'");
+    let said = house.start();
+    assert!(
+        said.log.contains("may not see triggers") && said.log.contains("may not see all routines"),
+        "{said:?}"
+    );
+    server.sql(
+        "GRANT TRIGGER ON shop.* TO little@'127.0.0.1'; GRANT SELECT ON mysql.proc TO little@'127.0.0.1'",
+    );
+    let said = house.start();
+    assert!(!said.log.contains("WARNING"), "{said:?}");
+    let text = house.newest("shop");
+    for part in ["TRIGGER noted AFTER DELETE", "FUNCTION `twice`", "EVENT `nightly`"] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+}
+
+#[test]
 fn credentials_are_taken_from_the_configuration_before_those_of_the_home_directory() {
     let server = MariaDb::start();
     server.sql("CREATE DATABASE shop");

@@ -7,7 +7,7 @@ use nxs_sys::child::Tool;
 
 use super::program::Flavour;
 use super::server::{Server, quoted_text};
-use super::{END_MARKER, Known, defaults};
+use super::{END_MARKER, Known, defaults, rights};
 use crate::databases;
 use crate::stream;
 
@@ -53,6 +53,11 @@ pub(super) fn check_extra_keys(keys: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether one of these keys is among the user's own.
+pub(super) fn says(keys: &[String], names: &[&str]) -> bool {
+    keys.iter().any(|key| names.contains(&key.split('=').next().unwrap_or(key)))
 }
 
 /// How one database is dumped.
@@ -101,6 +106,7 @@ pub(super) fn plan(server: &Server, known: &Known, spec: &MysqlSpec, database: &
         warnings: Vec::new(),
     };
     plan.decide(known, spec, &others);
+    plan.warnings.extend(rights::hidden(server, known, spec, database)?);
     if !ignored.is_empty() {
         plan.info.push(format!("`{database}`: {} tables are left out by `excludes`", ignored.len()));
     }
@@ -114,9 +120,7 @@ pub(super) fn plan(server: &Server, known: &Known, spec: &MysqlSpec, database: &
 impl Plan {
     /// What goes before the user's own keys. `others` are the tables without transactions.
     fn decide(&mut self, known: &Known, spec: &MysqlSpec, others: &[String]) {
-        let says = |names: &[&str]| {
-            spec.extra_keys.iter().any(|key| names.contains(&key.split('=').next().unwrap_or(key)))
-        };
+        let says = |names: &[&str]| says(&spec.extra_keys, names);
         let mut add = |arg: &str| self.args.push(arg.to_owned());
         add("--default-character-set=utf8mb4");
         add("--max-allowed-packet=1G");

@@ -2,7 +2,8 @@
 //! databases were asked for.
 //!
 //! `server` reaches a server, `program` knows the client programs, `dump` runs the dump, `users` writes the accounts,
-//! `replica` holds replication still, `receive` is the way back. Which databases are meant is decided in
+//! `replica` holds replication still, `rights` knows what a
+//! user may not see, `receive` is the way back. Which databases are meant is decided in
 //! [`crate::databases`].
 
 mod defaults;
@@ -10,6 +11,7 @@ mod dump;
 mod program;
 mod receive;
 mod replica;
+mod rights;
 mod server;
 mod users;
 
