@@ -65,11 +65,10 @@ pub(crate) struct Change {
 impl Change {
     /// Whether both are saved alike, but for what a directory lists.
     pub(crate) fn reads_as(&self, other: &Self) -> bool {
-        let is_alike = match (&self.found, &other.found) {
-            (Found::Entry, Found::Entry) => true,
-            (Found::Dir { dumpdir: a }, Found::Dir { dumpdir: b }) => a.is_some() == b.is_some(),
-            _ => false,
-        };
+        let is_alike = matches!(
+            (&self.found, &other.found),
+            (Found::Entry, Found::Entry) | (Found::Dir { .. }, Found::Dir { .. })
+        );
         is_alike && self.path == other.path
     }
 
@@ -98,6 +97,9 @@ struct Open {
     reason: Reason,
     /// Of the group names in it, which keep its listing.
     has_groups: bool,
+    /// Its names, or which of them are directories, are others than in the baseline. Else nothing in it is to be
+    /// deleted by who unpacks the archives one after the other, and its member needs no listing.
+    lists_anew: bool,
     dumpdir: Vec<u8>,
 }
 
@@ -236,7 +238,9 @@ impl<'a> Differ<'a> {
         self.path.truncate(self.open.last().map_or(0, |o| o.path_len));
         let reason = self.changes.strengthen(open.slot, open.reason);
         if reason > Reason::None || self.changes.has_note(open.slot) || open.has_groups {
-            self.changes.set_dumpdir(open.slot, open.dumpdir);
+            if open.lists_anew {
+                self.changes.set_dumpdir(open.slot, open.dumpdir);
+            }
         } else if open.slot + 1 == self.changes.len() {
             self.changes.pop();
         } else {
@@ -253,6 +257,12 @@ impl<'a> Differ<'a> {
     fn touch_parent(&mut self, path: &[u8], reason: Reason) {
         if let Some(open) = self.parent(path) {
             open.reason = open.reason.max(reason);
+        }
+    }
+
+    fn list_parent_anew(&mut self, path: &[u8]) {
+        if let Some(open) = self.parent(path) {
+            open.lists_anew = true;
         }
     }
 
@@ -280,6 +290,7 @@ impl<'a> Differ<'a> {
 
     fn removed(&mut self, path: &[u8]) {
         self.touch_parent(path, Reason::Content);
+        self.list_parent_anew(path);
         self.push(path, &Meta::default(), Kind::Removed, Reason::Content);
     }
 
@@ -313,6 +324,11 @@ impl<'a> Differ<'a> {
         if !is_same_dir {
             self.touch_parent(seen.path, reason);
         }
+        // What version 2 lists is not trusted to be what its archives bring back.
+        let is_known = base.is_some_and(|b| (b.meta.kind == EntryKind::Dir) == is_dir && !is_from_v2(b));
+        if !is_known {
+            self.list_parent_anew(seen.path);
+        }
         let is_unlisted = seen.state == Seeing::Unlisted;
         if is_unlisted {
             self.leave(seen.path);
@@ -328,7 +344,14 @@ impl<'a> Differ<'a> {
             self.path.clear();
             self.path.extend_from_slice(seen.path);
             let path_len = seen.path.len();
-            self.open.push(Open { path_len, slot, reason, has_groups: false, dumpdir: Vec::new() });
+            self.open.push(Open {
+                path_len,
+                slot,
+                reason,
+                has_groups: false,
+                lists_anew: !is_known,
+                dumpdir: Vec::new(),
+            });
         }
         if has_names {
             let dir = self.parent(seen.path).map(|open| {
@@ -392,6 +415,11 @@ fn is_below(path: &[u8], dir: &[u8]) -> bool {
     }
 }
 
+/// Entries of version 2 have neither `ctime` nor inode.
+fn is_from_v2(base: &IndexEntry) -> bool {
+    base.meta.ctime == FileTime::default() && base.meta.ino == 0
+}
+
 /// What is different between the baseline's entry and what is there now.
 fn difference(base: &IndexEntry, now: &Meta) -> Reason {
     // A further name of a file stands as such in the baseline.
@@ -401,8 +429,7 @@ fn difference(base: &IndexEntry, now: &Meta) -> Reason {
     if !same_kind || !same_size || base.state != EntryState::Sound {
         return Reason::Content;
     }
-    let is_from_v2 = base.meta.ctime == FileTime::default() && base.meta.ino == 0;
-    if is_from_v2 {
+    if is_from_v2(base) {
         let is_same = same_float(base.meta.mtime, now.mtime) && now.kind != EntryKind::Symlink;
         let same_owner = (base.meta.mode, base.meta.uid, base.meta.gid) == (now.mode, now.uid, now.gid);
         return match (is_same, same_owner) {

@@ -308,10 +308,11 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
         self.line.state = state;
         let (user, group) = self.owners.names(meta.uid, meta.gid);
         let mut made = None;
+        let mut listing = None;
         for of_lane in uses {
             let (content_bytes, note) = match &made {
                 // The same in all archives, but for listings.
-                Some(made) if of_lane.dumpdir.is_none() => made,
+                Some(made) if of_lane.dumpdir.as_deref() == listing => made,
                 _ => made.insert(make_header(
                     &mut self.header,
                     Member {
@@ -329,6 +330,7 @@ impl<'a, O: OpenFiles> Emitter<'a, O> {
                     },
                 )),
             };
+            listing = of_lane.dumpdir.as_deref();
             let lane = &mut self.lanes[of_lane.lane];
             if let Some(note) = note {
                 lane.note(NoteKind::Unreadable, head.path, note);

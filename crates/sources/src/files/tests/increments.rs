@@ -108,6 +108,33 @@ fn nothing_changed_is_an_archive_without_members() {
 }
 
 #[test]
+fn a_directory_lists_its_names_only_where_these_are_others_than_before() {
+    let (_dir, root) = fresh();
+    (0..2000).for_each(|n| fs::write(root.join(format!("picture-{n:04}.jpg")), "x").unwrap());
+    let (full, _) = since(&root, &[], &[None]).remove(0);
+    let state = applied(&State::new(), &full.index);
+    fs::write(root.join("picture-0007.jpg"), "another").unwrap();
+    let (content, _) = since(&root, &[], &[Some(&state)]).remove(0);
+    assert_eq!(content.index.len(), 2, "the file, and its directory for the sake of its time");
+    assert!(content.bytes.len() < 8 << 10, "{}", content.bytes.len());
+    let check = |made: &Collected, what: &str| {
+        let place = untar_chain(&[&full.bytes, &made.bytes]);
+        Snapshot::take(&root).assert_same(&Snapshot::take(&unpacked(&place, &root)), what);
+    };
+    check(&content, "another content");
+    fs::rename(root.join("picture-0009.jpg"), root.join("picture-0009.png")).unwrap();
+    let (names, _) = since(&root, &[], &[Some(&state)]).remove(0);
+    assert!(names.bytes.len() > 2000 * 18);
+    check(&names, "another name");
+    fs::rename(root.join("picture-0009.png"), root.join("picture-0009.jpg")).unwrap();
+    fs::remove_file(root.join("picture-0011.jpg")).unwrap();
+    fs::create_dir(root.join("picture-0011.jpg")).unwrap();
+    let (kinds, _) = since(&root, &[], &[Some(&state)]).remove(0);
+    assert!(kinds.bytes.len() > 2000 * 18);
+    check(&kinds, "another kind");
+}
+
+#[test]
 fn one_walk_serves_several_parents() {
     let (_dir, root) = fresh();
     let mut history = History::new(&root, 3);
