@@ -18,6 +18,8 @@ use nxs_testkit::Rng;
 
 use difference::{Differ, Found, Seeing, Seen};
 
+#[path = "../../sources/src/files/changes.rs"]
+mod changes;
 #[expect(dead_code, reason = "what is told of a difference besides the changes is not needed here")]
 #[path = "../../sources/src/files/difference.rs"]
 mod difference;
