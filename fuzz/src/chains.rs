@@ -11,7 +11,7 @@ use nxs_base::event::NoEvents;
 use nxs_base::ports::source::Cancel;
 use nxs_base::ports::storage::Storage;
 use nxs_base::record::{BackupId, Completeness, IndexDigest, Record, StoredDigest};
-use nxs_base::spec::{JobKind, JobSpec, Require, Retention, Rotation, StorageKind, StorageSpec};
+use nxs_base::spec::{JobKind, JobSpec, Require, Retention, Rotation, StorageSettings, StorageSpec, Traffic};
 use nxs_base::{Error, ErrorKind};
 use nxs_engine::incremental::inc_state::read_state;
 use nxs_engine::incremental::rebuild::Times;
@@ -224,12 +224,12 @@ fn record(archive: &[u8], plain: &[u8], codec: Codec) -> Record {
 
 fn job(kind: JobKind) -> JobSpec {
     let storage = StorageSpec {
-        kind: StorageKind::Local,
         name: "memory".into(),
         enable: true,
         backup_dir: "/memory".into(),
         retention: Retention { days: 1, weeks: 0, months: 0 },
-        host: None,
+        settings: StorageSettings::Local,
+        traffic: Traffic::default(),
     };
     JobSpec {
         name: "sites".into(),

@@ -1,12 +1,12 @@
 //! Brings from Debian packages what the tests need beyond the Rust toolchain: the stock tools that backups are
-//! restored with, and the tree of a real web project. Does nothing, and needs no network, when all is there.
+//! restored with, real servers of storages, and the tree of a real web project. Does nothing, and needs no network, when all is there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Program looked for, and the package that brings it.
-const NEEDED: [(&str, &str); 14] = [
+const NEEDED: [(&str, &str); 20] = [
     ("tar", "tar"),
     ("gzip", "gzip"),
     ("zstd", "zstd"),
@@ -20,7 +20,27 @@ const NEEDED: [(&str, &str); 14] = [
     ("dpkg-deb", "dpkg"),
     ("mariadb-dump", "mariadb-client"),
     ("mariadbd", "mariadb-server"),
+    ("curl", "curl"),
     ("openssl", "openssl"),
+    ("pkill", "procps"),
+    ("sshd", "openssh-server"),
+    ("sftp", "openssh-client"),
+    ("ssh-agent", "openssh-client"),
+    ("vsftpd", "vsftpd"),
+];
+
+/// FTP servers that Debian does not install beside another one: they are unpacked below the fixtures.
+const UNPACKED: [&str; 4] = ["proftpd-core", "proftpd-mod-crypto", "pure-ftpd", "pure-ftpd-common"];
+
+/// Where to.
+const FTPD: &str = "ftpd";
+
+/// Libraries that the unpacked ones need.
+const LIBRARIES: [(&str, &str); 4] = [
+    ("libhiredis.so.0.14", "libhiredis0.14"),
+    ("libmemcached.so.11", "libmemcached11"),
+    ("libmemcachedutil.so.2", "libmemcachedutil2"),
+    ("libpcre2-posix.so.3", "libpcre2-posix3"),
 ];
 
 /// The package whose files are the web project that the end-to-end test backs up. It is unpacked, never installed.
@@ -29,11 +49,14 @@ const SITE: &str = "wordpress";
 /// Installs what is missing.
 pub(crate) fn install() -> Result<(), String> {
     programs()?;
-    site()
+    unpacked(SITE, &[SITE])?;
+    unpacked(FTPD, &UNPACKED)
 }
 
 fn programs() -> Result<(), String> {
-    let missing: Vec<&str> = NEEDED.iter().filter(|(p, _)| !in_path(p)).map(|(_, pkg)| *pkg).collect();
+    let programs = NEEDED.iter().filter(|(p, _)| !in_path(p));
+    let missing: Vec<&str> =
+        programs.chain(LIBRARIES.iter().filter(|(l, _)| !is_library(l))).map(|(_, pkg)| *pkg).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -46,18 +69,20 @@ fn programs() -> Result<(), String> {
     )
 }
 
-/// Unpacks the web project below the fixtures: under another name first, so that what is there is whole.
-fn site() -> Result<(), String> {
+/// Unpacks packages into one tree below the fixtures: under another name first, so that what is there is whole.
+fn unpacked(name: &str, packages: &[&str]) -> Result<(), String> {
     let fixtures = fixtures();
-    let place = fixtures.join(SITE);
+    let place = fixtures.join(name);
     if place.is_dir() {
         return Ok(());
     }
-    let half = fixtures.join(format!(".{SITE}.{}", std::process::id()));
+    let half = fixtures.join(format!(".{name}.{}", std::process::id()));
     make_dir(&half)?;
-    let made = download(&half).and_then(|archive| {
+    let made = download(&half, packages).and_then(|archives| {
         let tree = half.join("tree");
-        crate::run(Command::new("dpkg-deb").arg("--extract").args([&archive, &tree]))?;
+        for archive in archives {
+            crate::run(Command::new("dpkg-deb").arg("--extract").args([&archive, &tree]))?;
+        }
         fs::rename(&tree, &place).map_err(|e| format!("cannot make {}: {e}", place.display()))
     });
     let cleaned = fs::remove_dir_all(&half).map_err(|e| format!("cannot remove {}: {e}", half.display()));
@@ -68,16 +93,27 @@ fn site() -> Result<(), String> {
     }
 }
 
-/// Downloads the package into `dir`. Lists of packages are fetched only if those of the host do not do.
-fn download(dir: &Path) -> Result<PathBuf, String> {
-    let get = || crate::run(Command::new("apt-get").args(["download", "-q", SITE]).current_dir(dir));
+/// Downloads packages into `dir`. Lists of packages are fetched only if those of the host do not do.
+fn download(dir: &Path, packages: &[&str]) -> Result<Vec<PathBuf>, String> {
+    let get = || crate::run(Command::new("apt-get").args(["download", "-q"]).args(packages).current_dir(dir));
     get().or_else(|_| update().and_then(|()| get()))?;
     let listing = fs::read_dir(dir).map_err(|e| format!("cannot list {}: {e}", dir.display()))?;
-    listing
+    let archives: Vec<PathBuf> = listing
         .filter_map(Result::ok)
         .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|e| e == "deb"))
-        .ok_or_else(|| format!("apt-get download {SITE} left no package in {}", dir.display()))
+        .filter(|path| path.extension().is_some_and(|e| e == "deb"))
+        .collect();
+    if archives.len() < packages.len() {
+        return Err(format!("apt-get download {packages:?} left too few packages in {}", dir.display()));
+    }
+    Ok(archives)
+}
+
+/// Whether the loader finds a library.
+fn is_library(name: &str) -> bool {
+    let dirs = ["/lib", "/usr/lib", "/usr/local/lib"];
+    let triplets = ["", "x86_64-linux-gnu", "aarch64-linux-gnu"];
+    dirs.iter().any(|dir| triplets.iter().any(|t| Path::new(dir).join(t).join(name).exists()))
 }
 
 fn update() -> Result<(), String> {

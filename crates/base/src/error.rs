@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Busy,
     RateLimited,
     Timeout,
+    /// The other side cannot be reached, or ended the connection.
+    Unreachable,
     /// Digest, size or format does not fit.
     Corrupt,
     Unsupported,
@@ -36,7 +38,7 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// Whether trying the same thing again may help.
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Busy | Self::RateLimited | Self::Timeout)
+        matches!(self, Self::Busy | Self::RateLimited | Self::Timeout | Self::Unreachable)
     }
 }
 
@@ -114,6 +116,13 @@ fn io_kind(error: &std::io::Error) -> ErrorKind {
         K::PermissionDenied | K::ReadOnlyFilesystem => ErrorKind::Denied,
         K::StorageFull | K::QuotaExceeded | K::FileTooLarge => ErrorKind::Full,
         K::TimedOut => ErrorKind::Timeout,
+        K::ConnectionRefused
+        | K::ConnectionReset
+        | K::ConnectionAborted
+        | K::NotConnected
+        | K::HostUnreachable
+        | K::NetworkUnreachable
+        | K::NetworkDown => ErrorKind::Unreachable,
         K::ResourceBusy | K::WouldBlock => ErrorKind::Busy,
         K::Unsupported => ErrorKind::Unsupported,
         K::UnexpectedEof | K::InvalidData => ErrorKind::Corrupt,

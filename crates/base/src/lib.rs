@@ -14,6 +14,7 @@ pub mod ports;
 pub mod record;
 pub mod report;
 pub mod secret;
+pub mod shell;
 pub mod spec;
 pub mod tail;
 pub mod units;

@@ -32,3 +32,6 @@ pub enum SecretRef {
     /// Shell command whose standard output, without the last line break, is the value (`CMD:command`).
     Cmd(String),
 }
+
+/// Turns a reference into its value; messages of its errors never hold the value.
+pub type Resolve = fn(&SecretRef) -> crate::Result<Secret>;

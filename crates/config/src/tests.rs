@@ -101,7 +101,13 @@ fn summary(spec: &RunSpec) -> String {
             writeln!(
                 out,
                 "  storage {} {} {} {}/{}/{} host {:?}",
-                storage.name, storage.enable, storage.backup_dir, r.days, r.weeks, r.months, storage.host
+                storage.name,
+                storage.enable,
+                storage.backup_dir,
+                r.days,
+                r.weeks,
+                r.months,
+                storage.host()
             )
             .unwrap();
         }

@@ -73,7 +73,7 @@ impl Env {
             lock_path: nxs_sys::lock::default_path(),
             v2_lock: nxs_sys::lock::v2_lock,
             pause: std::thread::sleep,
-            open_storage: nxs_storages::registry::open,
+            open_storage: |spec| nxs_storages::registry::open(spec, nxs_config::secrets::resolve),
             open_source: nxs_sources::registry::open,
         })
     }

@@ -5,7 +5,7 @@ use nxs_base::spec::{JobSpec, SourceSpec, StorageKind};
 
 /// Adds the job's local backup directories to the excludes of its sources.
 pub(crate) fn leave_out(job: &mut JobSpec) {
-    let local = job.storages.iter().filter(|s| s.enable && s.kind == StorageKind::Local);
+    let local = job.storages.iter().filter(|s| s.enable && s.kind() == StorageKind::Local);
     let own: Vec<String> = local.map(|s| literal(s.backup_dir.trim_end_matches('/'))).collect();
     for source in &mut job.sources {
         if let SourceSpec::Files(files) = &mut source.spec {

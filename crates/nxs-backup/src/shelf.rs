@@ -127,7 +127,9 @@ pub(crate) fn neighbours<'a>(spec: &'a RunSpec, job: &JobSpec) -> Vec<&'a JobSpe
 
 /// Whether the job has a storage that leads to the same place.
 pub(crate) fn uses(job: &JobSpec, storage: &StorageSpec) -> bool {
-    let place = |s: &StorageSpec| (s.kind, s.host.clone(), s.backup_dir.trim_end_matches('/').to_owned());
+    let place = |s: &StorageSpec| {
+        (s.kind(), s.host().map(str::to_owned), s.backup_dir.trim_end_matches('/').to_owned())
+    };
     job.storages.iter().any(|s| place(s) == place(storage))
 }
 

@@ -1,10 +1,19 @@
 //! The storages: dumb object stores behind [`nxs_base::ports::storage::Storage`].
 //!
-//! No rotation, no naming, no retry and no throttling live here; the engine has them once for all storages. The
-//! only way in is [`registry::open`]. Tests run every storage through the suite of `nxs-testkit`.
+//! No rotation and no naming live here. The only way in is [`registry::open`], which also puts a `rate_limit` before
+//! a storage that has one. Remote storages that are trees of files (`ftp`) speak a protocol and nothing else; `tree`
+//! makes a storage of each: publishing, links, repetition. `net`, `tls` and `pool` are theirs too. Tests run every
+//! storage through the suite of `nxs-testkit`.
 
+mod ftp;
+mod links;
 pub mod local;
+mod net;
+mod pool;
 pub mod registry;
+mod throttle;
+mod tls;
+mod tree;
 
 pub use local::LocalStorage;
 pub use registry::open;

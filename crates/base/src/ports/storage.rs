@@ -184,6 +184,12 @@ pub trait Storage: Send + Sync {
 
     /// Bytes that can still be written, if the storage can tell.
     fn free_bytes(&self) -> Result<Option<u64>>;
+
+    /// A shell command of stock programs that downloads an object to its key below the current directory, and asks
+    /// for the password if there is one; none where the storage is a directory of this host. Opens nothing.
+    fn fetch_command(&self, _key: &ObjectKey) -> Option<String> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -8,4 +8,4 @@ pub mod storage;
 pub use database::{Connect, Floor, MysqlSource, Selection, Tls, TlsMode};
 pub use job::{Compression, FilesSource, JobKind, JobSpec, Require, Rotation, SourceEntry, SourceSpec};
 pub use main::{IoNice, MainSpec, RunSpec};
-pub use storage::{Retention, StorageKind, StorageSpec};
+pub use storage::{Retention, StorageKind, StorageSettings, StorageSpec, Traffic};

@@ -95,6 +95,7 @@ fn kind(kind: KeyType) -> String {
         KeyType::Compression => "compression".to_owned(),
         KeyType::IoNice => "disk priority".to_owned(),
         KeyType::Require => "`all`, `any`, number".to_owned(),
+        KeyType::Rate => "bytes per second".to_owned(),
         KeyType::Command => "command".to_owned(),
         KeyType::Mapping => "mapping".to_owned(),
         KeyType::Mappings => "list of mappings".to_owned(),

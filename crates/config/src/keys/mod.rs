@@ -71,6 +71,8 @@ pub enum KeyType {
     Compression,
     IoNice,
     Require,
+    /// Bytes per second: a number, with `K`, `M` or `G` for powers of 1024.
+    Rate,
     /// A shell command line.
     Command,
     /// A mapping of its own section.

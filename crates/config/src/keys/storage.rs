@@ -2,11 +2,12 @@
 
 use nxs_base::spec::StorageKind as S;
 
-use super::{Key, KeyType, Section, key, number};
+use super::{Key, KeyType, NEW, Section, key, number};
 
 const HOSTED: &[S] = &[S::Scp, S::Ftp, S::Smb, S::Nfs, S::Webdav];
 const WITH_USER: &[S] = &[S::Scp, S::Ftp, S::Smb, S::Webdav];
 const WITH_PASSWORD: &[S] = &[S::Ftp, S::Smb, S::Webdav];
+const REMOTE: &[S] = &[S::Scp, S::Ftp, S::Smb, S::Nfs, S::Webdav, S::S3];
 const COUNT: KeyType = number(0, 1_000_000, "backups");
 
 const fn storage(name: &'static str, kind: KeyType, doc: &'static str) -> Key {
@@ -52,8 +53,52 @@ pub(super) const KEYS: &[Key] = &[
         .reach()
         .example("FILE:/etc/nxs-backup/storage.pass"),
     storage("path_to_key", KeyType::Path, "Private key.")
+        .aliases(&["key_file"])
         .storages(&[S::Scp])
         .example("/root/.ssh/id_ed25519"),
+    storage("passphrase", KeyType::Secret, "Passphrase of the private key.")
+        .since(NEW)
+        .storages(&[S::Scp])
+        .example("FILE:/etc/nxs-backup/key.pass"),
+    storage("agent", KeyType::Path, "Socket of an ssh-agent that holds the private key.")
+        .since(NEW)
+        .storages(&[S::Scp])
+        .example("/run/ssh-agent.sock"),
+    storage(
+        "host_key",
+        KeyType::Choice(&["strict", "accept-new", "off"]),
+        "Key of the host: `strict` it must be known, `accept-new` a new one is remembered, `off` any will do.",
+    )
+    .since(NEW)
+    .storages(&[S::Scp])
+    .default("accept-new")
+    .example("strict"),
+    storage(
+        "known_hosts",
+        KeyType::Path,
+        "File of known hosts; by default `~/.ssh/known_hosts`, and `/etc/ssh/ssh_known_hosts` is read too.",
+    )
+    .since(NEW)
+    .storages(&[S::Scp])
+    .example("/etc/nxs-backup/known_hosts"),
+    storage(
+        "tls",
+        KeyType::Choice(&["no", "explicit", "implicit"]),
+        "FTPS: `explicit` on the ordinary port, `implicit` from the first byte on (port 990).",
+    )
+    .since(NEW)
+    .storages(&[S::Ftp])
+    .default("no")
+    .example("explicit"),
+    storage("verify", KeyType::Flag, "Whether the certificate of the server is checked.")
+        .since(NEW)
+        .storages(&[S::Ftp])
+        .default("yes")
+        .example("yes"),
+    storage("ca_file", KeyType::Path, "Certificates (PEM) to trust instead of those of the system.")
+        .since(NEW)
+        .storages(&[S::Ftp])
+        .example("/etc/nxs-backup/ca.pem"),
     storage("remote_mount_point", KeyType::Text, "Directory of the remote host that `backup_dir` lies in.")
         .since("2.1.11")
         .storages(&[S::Scp, S::Nfs])
@@ -78,6 +123,27 @@ pub(super) const KEYS: &[Key] = &[
         .since("2.1.0")
         .storages(&[S::S3])
         .example("-o url=https://s3.example.org"),
+    storage("rate_limit", KeyType::Rate, "Bytes per second, up and down each; `K`, `M`, `G` are powers of 1024.")
+        .since(NEW)
+        .example("10M"),
+    storage(
+        "connection_timeout",
+        number(1, 3600, "seconds"),
+        "How long a connection may take to be made, in seconds.",
+    )
+    .since(NEW)
+    .storages(REMOTE)
+    .default("10")
+    .example("10"),
+    storage(
+        "idle_timeout",
+        number(1, 86_400, "seconds"),
+        "How long the other side may be silent while it is waited for, in seconds.",
+    )
+    .since(NEW)
+    .storages(REMOTE)
+    .default("120")
+    .example("120"),
 ];
 
 pub(super) const STORE: &[Key] = &[

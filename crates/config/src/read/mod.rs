@@ -4,6 +4,7 @@
 //! diagnostic at its place and reading goes on.
 
 use std::collections::HashSet;
+use std::num::NonZeroU64;
 use std::os::unix::fs::MetadataExt;
 
 use nxs_base::secret::SecretRef;
@@ -52,6 +53,7 @@ enum Read {
     List(Vec<String>),
     Flag(bool),
     Number(i64),
+    Rate(NonZeroU64),
     Compression(Compression),
     IoNice(IoNice),
     Require(Require),
@@ -205,6 +207,14 @@ impl<'a> Fields<'a> {
     pub(crate) fn number(&self, name: &str) -> Option<i64> {
         match self.field(name)?.value {
             Some(Read::Number(number)) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// Bytes per second.
+    pub(crate) fn rate(&self, name: &str) -> Option<NonZeroU64> {
+        match self.field(name)?.value {
+            Some(Read::Rate(rate)) => Some(rate),
             _ => None,
         }
     }

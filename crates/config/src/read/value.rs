@@ -3,6 +3,8 @@
 //! Replaces `ENV:` and `FILE:` in plain values, keeps secrets as references, guards commands and passwords by the mode
 //! of the file they stand in. Which keys there are is the parent's matter.
 
+use std::num::NonZeroU64;
+
 use nxs_base::diag::Severity;
 use nxs_base::secret::{Secret, SecretRef};
 use nxs_base::spec::{Compression, IoNice, Require};
@@ -15,6 +17,18 @@ use crate::tree::{Node, Value};
 
 /// Level of `zstd` where none is given.
 const ZSTD_DEFAULT: u8 = 3;
+
+/// `10M`, `512K`, `1G`, `2000000`; `B` and `/s` may follow.
+fn rate(text: &str) -> Option<NonZeroU64> {
+    let text = text.trim().to_ascii_uppercase();
+    let text = text.strip_suffix("/S").unwrap_or(&text);
+    let text = text.strip_suffix("IB").or_else(|| text.strip_suffix('B')).unwrap_or(text);
+    let units = [('K', 10), ('M', 20), ('G', 30)];
+    let unit = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(*unit)?, *shift)));
+    let (digits, shift) = unit.unwrap_or((text, 0));
+    let number: u64 = digits.trim_end().parse().ok()?;
+    NonZeroU64::new(number.checked_mul(1 << shift)?)
+}
 
 impl Reader {
     pub(super) fn value(&mut self, kind: KeyType, node: &Node, path: &str) -> Option<Read> {
@@ -52,6 +66,14 @@ impl Reader {
                     &node.at,
                     format!("{path}: `{}` is not a port number", shown(node, text)),
                     "A port is a number from 1 to 65535.",
+                ),
+            },
+            KeyType::Rate => match rate(text) {
+                Some(rate) => return Some(Read::Rate(rate)),
+                None => self.diags.error_hint(
+                    &node.at,
+                    format!("{path}: `{}` is not a rate", shown(node, text)),
+                    "Write bytes per second, such as `512K`, `10M` or `1G`.",
                 ),
             },
             KeyType::Choice(words) if !words.contains(&text) => self.diags.error_hint(

@@ -177,6 +177,7 @@ fn a_wrong_value_of_every_key_is_named_at_its_place() {
             KeyType::Compression => ("lzma", "error", "`lzma` is not a compression"),
             KeyType::IoNice => ("idel", "error", "`idel` is not a disk priority"),
             KeyType::Require => ("some", "error", "`some` is neither `all`, `any` nor a number"),
+            KeyType::Rate => ("fast", "error", "`fast` is not a rate"),
             KeyType::Mapping | KeyType::Mappings => return,
         };
         let config = config().with(key, key.name, wrong);

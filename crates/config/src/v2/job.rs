@@ -159,7 +159,7 @@ fn read_storages(reader: &mut Reader, job: &Fields<'_>, kind: Option<JobKind>) -
     let mut counts: HashMap<StorageKind, usize> = HashMap::new();
     for (i, item) in items.iter().enumerate() {
         let Some(mut spec) = storage::read(reader, item, format!("{path}[{i}]"), kind) else { continue };
-        let count = counts.entry(spec.kind).or_default();
+        let count = counts.entry(spec.kind()).or_default();
         *count += 1;
         if *count > 1 {
             spec.name = format!("{}-{count}", spec.name);
@@ -175,6 +175,6 @@ fn read_storages(reader: &mut Reader, job: &Fields<'_>, kind: Option<JobKind>) -
         reader.diags.warn(&node.at, format!("{path}: no storage is enabled; this job will be skipped"));
     }
     // Others get copies before the local one.
-    storages.sort_by_key(|s| s.kind == StorageKind::Local);
+    storages.sort_by_key(|s| s.kind() == StorageKind::Local);
     storages
 }

@@ -1,6 +1,11 @@
 //! One entry of `storages` with its `store`. Values of single keys: [`crate::read`].
 
-use nxs_base::spec::{JobKind, Retention, StorageKind, StorageSpec};
+use std::time::Duration;
+
+use nxs_base::spec::storage::{
+    FtpSettings, FtpTls, HostKey, NfsSettings, S3Settings, ScpSettings, SmbSettings, WebdavSettings,
+};
+use nxs_base::spec::{JobKind, Retention, StorageKind, StorageSettings, StorageSpec, Traffic};
 
 use crate::keys::{Section, What};
 use crate::read::{self, Fields, Form, Reader, show};
@@ -50,13 +55,85 @@ pub(super) fn read(
         reader.diags.error(storage.at_of("remote_mount_point"), message);
     }
     Some(StorageSpec {
-        kind,
         name: kind.name().to_owned(),
         enable: storage.flag("enable").unwrap_or(false),
         backup_dir,
         retention,
-        host: storage.text("host").map(str::to_owned),
+        settings: settings(&storage, kind),
+        traffic: traffic(&storage),
     })
+}
+
+fn settings(storage: &Fields<'_>, kind: StorageKind) -> StorageSettings {
+    let text = |name: &str| storage.text(name).unwrap_or_default().to_owned();
+    let maybe = |name: &str| storage.text(name).map(str::to_owned);
+    let port = |default: u16| storage.number("port").and_then(|n| u16::try_from(n).ok()).unwrap_or(default);
+    match kind {
+        StorageKind::Local => StorageSettings::Local,
+        StorageKind::Scp => StorageSettings::Scp(ScpSettings {
+            host: text("host"),
+            port: port(22),
+            user: text("user"),
+            password: storage.secret("password"),
+            key_file: maybe("path_to_key"),
+            passphrase: storage.secret("passphrase"),
+            agent: maybe("agent"),
+            host_key: match storage.text("host_key") {
+                Some("strict") => HostKey::Strict,
+                Some("off") => HostKey::Off,
+                _ => HostKey::AcceptNew,
+            },
+            known_hosts: maybe("known_hosts"),
+        }),
+        StorageKind::Ftp => {
+            let tls = match storage.text("tls") {
+                Some("explicit") => FtpTls::Explicit,
+                Some("implicit") => FtpTls::Implicit,
+                _ => FtpTls::No,
+            };
+            StorageSettings::Ftp(FtpSettings {
+                host: text("host"),
+                port: port(if tls == FtpTls::Implicit { 990 } else { 21 }),
+                user: text("user"),
+                password: storage.secret("password"),
+                tls,
+                verify: storage.flag("verify").unwrap_or(true),
+                ca_file: maybe("ca_file"),
+            })
+        }
+        StorageKind::Smb => StorageSettings::Smb(SmbSettings {
+            host: text("host"),
+            port: port(445),
+            share: text("share"),
+            user: text("user"),
+            password: storage.secret("password"),
+        }),
+        StorageKind::Nfs => {
+            StorageSettings::Nfs(NfsSettings { host: text("host"), options: maybe("extra_keys") })
+        }
+        StorageKind::Webdav => StorageSettings::Webdav(WebdavSettings {
+            url: text("host"),
+            port: storage.number("port").and_then(|n| u16::try_from(n).ok()),
+            user: text("user"),
+            password: storage.secret("password"),
+        }),
+        StorageKind::S3 => StorageSettings::S3(S3Settings {
+            bucket: text("bucket_name"),
+            access_key: storage.secret("access_key_id"),
+            secret_key: storage.secret("secret_access_key"),
+            s3fs_options: maybe("s3fs_opts"),
+        }),
+    }
+}
+
+fn traffic(storage: &Fields<'_>) -> Traffic {
+    let seconds = |name: &str| storage.number(name).and_then(|n| u64::try_from(n).ok());
+    Traffic {
+        rate_limit: storage.rate("rate_limit"),
+        connect_timeout: Duration::from_secs(seconds("connection_timeout").unwrap_or(Traffic::CONNECT_SECS)),
+        idle_timeout: Duration::from_secs(seconds("idle_timeout").unwrap_or(Traffic::IDLE_SECS)),
+        ..Traffic::default()
+    }
 }
 
 fn kind(reader: &mut Reader, node: &Node, path: &str) -> Option<StorageKind> {
@@ -122,9 +199,10 @@ fn read_store(reader: &mut Reader, storage: &Fields<'_>, job: Option<JobKind>, s
 }
 
 fn check_login(reader: &mut Reader, storage: &Fields<'_>) {
-    if !storage.has("password") && !storage.has("path_to_key") {
+    const WAYS: [&str; 3] = ["password", "path_to_key", "agent"];
+    if !WAYS.iter().any(|way| storage.has(way)) {
         reader.diags.error(&storage.at, format!("{}: needs `password` or `path_to_key`", storage.path));
-    } else if !storage.is_filled("password") && !storage.is_filled("path_to_key") {
+    } else if !WAYS.iter().any(|way| storage.is_filled(way)) {
         let message =
             format!("{}: `password` and `path_to_key` are empty; nothing can be reached", storage.path);
         reader.diags.warn(&storage.at, message);

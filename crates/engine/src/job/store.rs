@@ -336,7 +336,9 @@ impl Store {
             }
             lines.extend(self.guide_of_chain(&group));
         }
-        let page = guide::render(ctx.server_name, &self.spec.backup_dir, &lines);
+        let page = guide::render(ctx.server_name, &self.spec.backup_dir, &lines, &|key| {
+            self.storage.fetch_command(&ObjectKey::new(key).ok()?)
+        });
         self.storage.put_replace(&ObjectKey::new(GUIDE)?, &ctx.tag(), page.as_bytes())
     }
 

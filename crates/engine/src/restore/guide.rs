@@ -6,6 +6,10 @@
 use nxs_base::layout::discrete;
 use nxs_base::layout::stock::{self, Feed};
 use nxs_base::ports::storage::ObjectKey;
+use nxs_base::shell::{quote, quoted};
+
+/// Says the command that brings an archive here; none where it lies in this directory already.
+pub type Fetch<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// One backup that the page names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +30,7 @@ pub struct GuideLine {
 }
 
 /// Renders the page. `lines` holds the newest backup of every target.
-pub fn render(server: &str, backup_dir: &str, lines: &[GuideLine]) -> String {
+pub fn render(server: &str, backup_dir: &str, lines: &[GuideLine], fetch: Fetch<'_>) -> String {
     let mut page = String::new();
     page.push_str("# How to restore what lies here\n\n");
     page.push_str(&format!(
@@ -41,7 +45,7 @@ pub fn render(server: &str, backup_dir: &str, lines: &[GuideLine]) -> String {
         "`….nxs.idx` (for files: the list of what is inside). An archive without a record is not a finished backup.\n",
     );
     for line in lines {
-        push_line(&mut page, line);
+        push_line(&mut page, line, fetch);
     }
     if lines.iter().any(|line| line.keys.len() != 1 || !line.chains.is_empty()) {
         page.push_str(CHAINS);
@@ -70,9 +74,16 @@ leads to an archive that is unpacked already. In doubt the records tell: `parent
 of what comes before it, the nearest first; `grep -rl '\"id\":\"ID\"' .` finds the record of an id.
 ";
 
-fn push_line(page: &mut String, line: &GuideLine) {
+fn push_line(page: &mut String, line: &GuideLine, fetch: Fetch<'_>) {
     let state = if line.complete { "" } else { ", with gaps: see its record" };
     page.push_str(&format!("\n## {} (job {})\n\n", code(&line.root), code(&line.job)));
+    let fetched: Vec<String> = line.keys.iter().filter_map(|key| fetch(key)).collect();
+    if !fetched.is_empty() {
+        page.push_str(&format!(
+            "Download, from any host, into a directory with room enough:\n\n```sh\n{}\n```\n\n",
+            fetched.join(" &&\n")
+        ));
+    }
     page.push_str(&match line.keys.as_slice() {
         [] => "No chain is whole here: for every backup one of its parents is missing. What is left of it can be \
                unpacked one archive after the other, without `-G`.\n"
@@ -130,7 +141,7 @@ fn feed_command(feed: Feed, key: &str, root: &str) -> String {
         None if root.starts_with('-') => format!(" -- {}", quoted(root)),
         None => format!(" {}", quoted(root)),
     };
-    format!("{decompress} {} | {}{database}", shell_quote(key), feed.client)
+    format!("{decompress} {} | {}{database}", quote(key), feed.client)
 }
 
 /// The command that unpacks one archive.
@@ -151,24 +162,8 @@ fn tar(key: &str, flags: &str) -> String {
     };
     format!(
         "tar --xattrs --xattrs-include='*' --acls --numeric-owner{decompress} {flags} {} -C /tmp/restore",
-        shell_quote(key)
+        quote(key)
     )
-}
-
-/// Quotes for a POSIX shell.
-pub fn shell_quote(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
-    if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    let path = if text.starts_with('-') { format!("./{text}") } else { text.to_owned() };
-    quoted(&path)
-}
-
-/// In quotes, whatever it is. Control bytes, which no shell script on a page can show, become `?`.
-fn quoted(text: &str) -> String {
-    let shown: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    format!("'{}'", shown.replace('\'', r"'\''"))
 }
 
 /// A Markdown code span around untrusted text.
@@ -184,15 +179,6 @@ fn code(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_tenants_cannot_leave_their_quotes() {
-        assert_eq!(shell_quote("site1/daily/a.tar.gz"), "site1/daily/a.tar.gz");
-        assert_eq!(shell_quote("a'; rm -rf /"), r"'a'\''; rm -rf /'");
-        assert_eq!(shell_quote("-rf"), "'./-rf'");
-        assert_eq!(shell_quote("$(x)"), "'$(x)'");
-        assert_eq!(shell_quote(""), "''");
-    }
 
     #[test]
     fn the_page_names_the_command_for_each_compression() {
@@ -211,7 +197,9 @@ mod tests {
                 complete: false,
                 chains: Vec::new(),
             }],
+            &|key| Some(format!("fetch {key}")),
         );
+        assert!(page.contains("```sh\nfetch t/daily/t.tar\n```"), "{page}");
         assert!(page.contains("`/srv/a?b`"), "{page}");
         assert!(page.contains("with gaps"), "{page}");
     }

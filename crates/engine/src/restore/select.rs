@@ -80,7 +80,7 @@ pub fn shelves(storages: &[(StorageSpec, Arc<dyn Storage>)]) -> (Vec<Shelf>, Vec
     let mut shelves = Vec::new();
     let mut problems = Vec::new();
     let mut order: Vec<_> = storages.iter().collect();
-    order.sort_by_key(|(spec, _)| spec.kind != StorageKind::Local);
+    order.sort_by_key(|(spec, _)| spec.kind() != StorageKind::Local);
     for (spec, storage) in order {
         match catalog::scan(storage.as_ref()) {
             Ok(catalog) => {

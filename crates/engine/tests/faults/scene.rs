@@ -12,7 +12,7 @@ use nxs_base::ports::storage::Storage;
 use nxs_base::report::{JobReport, RunOutcome, RunReport};
 use nxs_base::spec::{
     Compression, FilesSource, JobKind, JobSpec, Require, Retention, Rotation, SourceEntry, SourceSpec,
-    StorageKind, StorageSpec,
+    StorageSettings, StorageSpec, Traffic,
 };
 use nxs_engine::cache::IndexCache;
 use nxs_engine::job::{JobPorts, RunContext, run_job};
@@ -161,12 +161,12 @@ impl<S: Saved> Scene<S> {
 
 fn job(kind: JobKind) -> JobSpec {
     let storage = |n: usize| StorageSpec {
-        kind: StorageKind::Local,
         name: name(n).into(),
         enable: true,
         backup_dir: format!("/{}", name(n)),
         retention: Retention { days: 2, weeks: 2, months: 0 },
-        host: None,
+        settings: StorageSettings::Local,
+        traffic: Traffic::default(),
     };
     let files = FilesSource {
         targets: vec!["/srv/*".into()],

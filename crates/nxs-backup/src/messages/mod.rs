@@ -80,9 +80,12 @@ pub struct Messages {
 impl Messages {
     pub fn new(jobs: &[JobSpec]) -> Self {
         let storages = jobs.iter().flat_map(|job| {
-            job.storages
-                .iter()
-                .map(|s| ((job.name.clone(), s.name.clone()), Known { kind: s.kind, host: s.host.clone() }))
+            job.storages.iter().map(|s| {
+                (
+                    (job.name.clone(), s.name.clone()),
+                    Known { kind: s.kind(), host: s.host().map(str::to_owned) },
+                )
+            })
         });
         let by_database = |job: &&JobSpec| matches!(job.kind, JobKind::Mysql | JobKind::Postgresql);
         let databases = jobs.iter().filter(by_database).map(|job| job.name.clone()).collect();

@@ -3,19 +3,20 @@
 use jiff::civil::date;
 use jiff::tz::TimeZone;
 use nxs_base::ErrorKind;
-use nxs_base::spec::{JobKind, Retention, StorageSpec};
+use nxs_base::spec::storage::NfsSettings;
+use nxs_base::spec::{JobKind, Retention, StorageSettings, StorageSpec, Traffic};
 
 use super::*;
 
 fn lines(events: &[Event<'_>]) -> String {
     let now = date(2026, 11, 20).at(3, 0, 5, 0).to_zoned(TimeZone::UTC).unwrap();
-    let storage = |kind, name: &str, host: Option<&str>| StorageSpec {
-        kind,
+    let storage = |name: &str, settings| StorageSpec {
         name: name.into(),
         enable: true,
         backup_dir: "/b".into(),
         retention: Retention::default(),
-        host: host.map(Into::into),
+        settings,
+        traffic: Traffic::default(),
     };
     let job = JobSpec {
         name: "sites".into(),
@@ -23,8 +24,8 @@ fn lines(events: &[Event<'_>]) -> String {
         tmp_dir: None,
         sources: vec![],
         storages: vec![
-            storage(StorageKind::Local, "local-2", None),
-            storage(StorageKind::Scp, "scp", Some("vault")),
+            storage("local-2", StorageSettings::Local),
+            storage("nfs", StorageSettings::Nfs(NfsSettings { host: "vault".into(), options: None })),
         ],
         rotation: nxs_base::spec::Rotation::Auto,
         months_to_store: 12,
@@ -51,7 +52,7 @@ fn milestones_are_those_of_v2() {
             dir: "/b/a/daily",
             storage: "local-2",
         },
-        Event::CopyMade { job, period: "weekly", file: "/tmp/a.tar.gz", dir: "/b/a/weekly", storage: "scp" },
+        Event::CopyMade { job, period: "weekly", file: "/tmp/a.tar.gz", dir: "/b/a/weekly", storage: "nfs" },
         Event::DroppedOld { job, period: "daily", dir: "/b/a/daily", storage: "local-2" },
         Event::NoBackupDay { job },
         Event::JobFinished { job },
@@ -67,7 +68,7 @@ INFO [2026-11-20 03:00:05]: Starting files block backup.
 INFO [sites] [2026-11-20 03:00:05]: Starting backup for job 'sites'.
 INFO [sites] [2026-11-20 03:00:05]: Successfully created '/tmp/a_2026-11-20_03-00.tar.gz' file in tmp directory.
 INFO [sites] [2026-11-20 03:00:05]: Successfully moved 'daily' file '/tmp/a.tar.gz' -> '/b/a/daily' on 'local' storage.
-INFO [sites] [2026-11-20 03:00:05]: Successfully copied 'weekly' file '/tmp/a.tar.gz' -> '/b/a/weekly' directory on 'scp' storage(vault).
+INFO [sites] [2026-11-20 03:00:05]: Successfully copied 'weekly' file '/tmp/a.tar.gz' -> '/b/a/weekly' directory on 'nfs' storage(vault).
 INFO [sites] [2026-11-20 03:00:05]: Successfully deleted old 'daily' files in directory '/b/a/daily' on 'local' storage.
 INFO [sites] [2026-11-20 03:00:05]: According to the backup plan today new backups are not created in this job.
 INFO [sites] [2026-11-20 03:00:05]: Finishing backup for job 'sites'.

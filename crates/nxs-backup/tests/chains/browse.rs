@@ -263,7 +263,7 @@ fn a_chain_that_lost_a_parent_is_shown_as_broken() {
 fn open_first(spec: &StorageSpec) -> Result<Arc<dyn Storage>> {
     match spec.backup_dir.ends_with("second") {
         true => Err(Error::new(ErrorKind::Timeout, "it is down")),
-        false => nxs_storages::registry::open(spec),
+        false => nxs_storages::registry::open(spec, nxs_config::secrets::resolve),
     }
 }
 
@@ -459,7 +459,7 @@ impl Storage for Counting {
 }
 
 fn open_counting(spec: &StorageSpec) -> Result<Arc<dyn Storage>> {
-    let inner = nxs_storages::registry::open(spec)?;
+    let inner = nxs_storages::registry::open(spec, nxs_config::secrets::resolve)?;
     Ok(Arc::new(Counting { inner, read: READ.with(Arc::clone) }))
 }
 

@@ -144,7 +144,7 @@ impl Storage for Deadly {
 }
 
 fn open_storage(spec: &StorageSpec) -> Result<Arc<dyn Storage>> {
-    Ok(Arc::new(Deadly(nxs_storages::registry::open(spec)?)))
+    Ok(Arc::new(Deadly(nxs_storages::registry::open(spec, nxs_config::secrets::resolve)?)))
 }
 
 /// What the process does that is to be killed. If nobody killed it, tells its operations.

@@ -76,7 +76,7 @@ fn open_storage(spec: &StorageSpec) -> Result<Arc<dyn Storage>> {
     if DOWN.with_borrow(|down| down.contains(&dir)) {
         return Err(Error::new(ErrorKind::Timeout, format!("`{dir}` is down")));
     }
-    let inner = nxs_storages::registry::open(spec)?;
+    let inner = nxs_storages::registry::open(spec, nxs_config::secrets::resolve)?;
     let flaky =
         FLAKY.with_borrow_mut(|all| all.entry(dir).or_insert_with(|| FlakyStorage::new(inner)).clone());
     Ok(Arc::new(flaky))

@@ -162,7 +162,7 @@ impl House {
             lock_path: self.path("lock"),
             v2_lock: || Ok(None),
             pause: |_| (),
-            open_storage: nxs_storages::registry::open,
+            open_storage: |spec| nxs_storages::registry::open(spec, nxs_config::secrets::resolve),
             open_source: nxs_sources::registry::open,
         };
         let config = self.config();

@@ -38,8 +38,16 @@ fn a_job_of_a_type_that_this_build_lacks_is_an_error_beside_others_that_run() {
     }
 }
 
+/// What this build says of a remote storage as `generate` writes it: with an empty host.
+fn refusal(kind: StorageKind) -> String {
+    match kind {
+        StorageKind::Ftp => "storage `ftp` has no `host`".into(),
+        kind => format!("storage `{}`: this build does not have it yet", kind.name()),
+    }
+}
+
 #[test]
-fn a_storage_that_this_build_lacks_fails_alone_and_its_neighbour_gets_its_copy() {
+fn a_storage_that_cannot_be_opened_fails_alone_and_its_neighbour_gets_its_copy() {
     for kind in StorageKind::ALL.into_iter().filter(|kind| *kind != StorageKind::Local) {
         let block = nxs_config::generate(JobKind::DescFiles, &[kind]);
         let block = block.split_once("    storages:\n").unwrap().1.replace("\n  ", "\n");
@@ -47,7 +55,7 @@ fn a_storage_that_this_build_lacks_fails_alone_and_its_neighbour_gets_its_copy()
         let both = format!("{SITES}  {block}");
         let house = House::with_sites();
         house.config(&format!("{MAIN}jobs:\n{both}"));
-        let says = format!("storage `{}`: this build does not have it yet", kind.name());
+        let says = refusal(kind);
         let answer = house.run(&["start"]);
         assert_eq!(answer.code, 3, "{kind:?}: {answer:?}");
         assert!(answer.err.contains(&says), "{answer:?}");

@@ -43,18 +43,18 @@ fn a_missing_file_is_a_configuration_error() {
 #[test]
 fn what_this_build_cannot_run_yet_is_named_as_a_note() {
     let house = House::with_sites();
-    let ftp = "  - {storage: ftp, enable: yes, backup_dir: /b, host: h, user: u, password: p, \
+    let nfs = "  - {storage: nfs, enable: yes, backup_dir: /b, host: h, \
                store: {days: 1, weeks: 0, month: 0}}\n";
-    house.config(&format!("{MAIN}jobs:\n{SITES}{ftp}"));
+    house.config(&format!("{MAIN}jobs:\n{SITES}{nfs}"));
     let answer = house.run(&["test"]);
     assert_eq!(answer.code, 0, "{answer:?}");
     assert!(
-        answer.err.contains("nxs-backup: job 'sites' (desc_files): 1 source to ftp, local\n"),
+        answer.err.contains("nxs-backup: job 'sites' (desc_files): 1 source to nfs, local\n"),
         "{}",
         answer.err
     );
     assert!(answer.err.contains("nxs-backup: job 'sites': note: "), "{}", answer.err);
-    assert!(answer.err.contains("ftp"), "{}", answer.err);
+    assert!(answer.err.contains("nfs"), "{}", answer.err);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use nxs_base::ports::source::{Artefact, Cancel, DumpReport, NoteKind, Sink, Sour
 use nxs_base::ports::storage::Storage;
 use nxs_base::spec::{
     Compression, FilesSource as FilesSpec, JobKind, JobSpec, Require, Retention, Rotation, SourceEntry,
-    SourceSpec, StorageKind, StorageSpec,
+    SourceSpec, StorageSettings, StorageSpec, Traffic,
 };
 use nxs_engine::job::{JobPorts, RunContext, run_job};
 use nxs_engine::restore::{Request, RestoreReport, Restored, run};
@@ -174,12 +174,12 @@ impl Scene {
 
 pub(crate) fn storage_spec(number: usize) -> StorageSpec {
     StorageSpec {
-        kind: StorageKind::Local,
         name: ["one", "two"][number].into(),
         enable: true,
         backup_dir: "/backup".into(),
         retention: Retention { days: 9, weeks: 0, months: 0 },
-        host: None,
+        settings: StorageSettings::Local,
+        traffic: Traffic::default(),
     }
 }
 

@@ -14,8 +14,8 @@ use nxs_base::ports::source::{Artefact, Cancel, DumpReport, NoteKind, Sink, Sour
 use nxs_base::ports::storage::{ObjectInfo, ObjectKind, Storage};
 use nxs_base::report::JobReport;
 use nxs_base::spec::{
-    Compression, JobKind, JobSpec, Require, Retention, Rotation, SourceEntry, SourceSpec, StorageKind,
-    StorageSpec,
+    Compression, JobKind, JobSpec, Require, Retention, Rotation, SourceEntry, SourceSpec, StorageSettings,
+    StorageSpec, Traffic,
 };
 use nxs_base::{Error, ErrorKind, Result};
 use nxs_engine::catalog::{self, Catalog, ConfiguredGroup, GroupId};
@@ -221,12 +221,12 @@ impl House {
     pub(crate) fn specs(&self) -> (JobSpec, StorageSpec) {
         let entry = SourceEntry { index: 0, spec: SourceSpec::Later, compression: self.compression };
         let spec = StorageSpec {
-            kind: StorageKind::Local,
             name: "local".into(),
             enable: true,
             backup_dir: "/backup".into(),
             retention: self.retention,
-            host: None,
+            settings: StorageSettings::Local,
+            traffic: Traffic::default(),
         };
         let job = JobSpec {
             name: self.job.clone(),

@@ -27,6 +27,7 @@ use nxs_base::{Error, ErrorKind, Result};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::links::relative;
 use dirs::Root;
 use pending::LocalPending;
 
@@ -395,16 +396,6 @@ fn rename_over_link(from_dir: &OwnedFd, from: &str, to_dir: &OwnedFd, to: &str) 
 fn this_host() -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
     rustix::system::uname().nodename().to_string_lossy().chars().map(safe).collect()
-}
-
-/// The text of a link at `key` that leads to `target`.
-fn relative(key: &ObjectKey, target: &ObjectKey) -> String {
-    let here: Vec<&str> = key.dir().split('/').filter(|p| !p.is_empty()).collect();
-    let there: Vec<&str> = target.as_str().split('/').collect();
-    let common = here.iter().zip(&there[..there.len() - 1]).take_while(|(a, b)| a == b).count();
-    let mut parts = vec![".."; here.len() - common];
-    parts.extend(&there[common..]);
-    parts.join("/")
 }
 
 fn is_link(stat: &Stat) -> bool {

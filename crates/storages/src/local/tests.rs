@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Barrier};
 
-use nxs_testkit::Fixture;
 use nxs_testkit::suite::{key, keys, list, put, read, stage, tag};
+use nxs_testkit::{Fixture, SmallDisk};
 
 use super::*;
 
@@ -434,35 +434,10 @@ fn what_may_not_be_written_or_deleted_is_denied_and_stays() {
     assert_eq!(keys(&p.storage, ""), ["d/x"]);
 }
 
-/// A file system of its own, unmounted at the end.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(options: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let done =
-            Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(dir.path()).output();
-        let done = done.expect("the program `mount` is needed for this test");
-        assert!(
-            done.status.success(),
-            "this test needs the right to mount a tmpfs (root, CAP_SYS_ADMIN): {}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-        Self(dir)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let done = Command::new("umount").arg("-l").arg(self.0.path()).status();
-        assert!(done.is_ok_and(|s| s.success()) || std::thread::panicking(), "cannot unmount the small disk");
-    }
-}
-
 #[test]
 fn a_full_disk_is_full_and_the_partial_is_removed() {
     let disk = SmallDisk::mount("size=2m");
-    let storage = LocalStorage::new("local", disk.0.path().to_path_buf());
+    let storage = LocalStorage::new("local", disk.path().to_path_buf());
     put(&storage, "d/old", b"kept");
     let free = storage.free_bytes().unwrap().unwrap();
     assert!((1 << 20..=2 << 20).contains(&free), "{free}");
@@ -470,7 +445,7 @@ fn a_full_disk_is_full_and_the_partial_is_removed() {
     assert_eq!(error.kind(), ErrorKind::Full);
     assert!(error.hint().is_some());
     assert_eq!(keys(&storage, ""), ["d/old"]);
-    assert_eq!(fs::read_dir(disk.0.path()).unwrap().count(), 1, "not even a directory stayed");
+    assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 1, "not even a directory stayed");
     assert_eq!(storage.free_bytes().unwrap().unwrap(), free, "the room is free again");
     put(&storage, "new/x", &vec![1; 1 << 20]);
 }
@@ -478,7 +453,7 @@ fn a_full_disk_is_full_and_the_partial_is_removed() {
 #[test]
 fn a_disk_without_inodes_is_full() {
     let disk = SmallDisk::mount("size=2m,nr_inodes=6");
-    let storage = LocalStorage::new("local", disk.0.path().to_path_buf());
+    let storage = LocalStorage::new("local", disk.path().to_path_buf());
     let mut stored = 0;
     let error = loop {
         match stage(&storage, &format!("d/{stored}"), "1", b"").and_then(|pending| pending.commit()) {
@@ -496,9 +471,9 @@ fn a_disk_without_inodes_is_full() {
 #[test]
 fn a_read_only_storage_is_denied() {
     let disk = SmallDisk::mount("size=2m");
-    let storage = LocalStorage::new("local", disk.0.path().to_path_buf());
+    let storage = LocalStorage::new("local", disk.path().to_path_buf());
     put(&storage, "d/x", b"x");
-    let done = Command::new("mount").args(["-o", "remount,ro"]).arg(disk.0.path()).status().unwrap();
+    let done = Command::new("mount").args(["-o", "remount,ro"]).arg(disk.path()).status().unwrap();
     assert!(done.success());
     assert_eq!(kind_of(stage(&storage, "d/y", "1", b"")), Some(ErrorKind::Denied));
     assert_eq!(kind_of(storage.delete(&key("d/x"))), Some(ErrorKind::Denied));

@@ -3,12 +3,22 @@
 //! A missing server is a failure, never a skip. Every server dies with the value that stands for it, and with the thread
 //! that started it.
 
+mod ftp;
 pub mod mariadb;
+mod process;
+mod proxy;
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
+
+pub use ftp::{FtpKind, FtpOptions, FtpServer, Tls};
+pub use process::Process;
+pub use proxy::{Proxy, Trouble};
+
+/// User and group as which servers of files touch what they serve.
+pub const NOBODY: u32 = 65534;
 
 /// How long a server may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,4 +51,12 @@ pub fn run(command: &mut Command) -> Output {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?} ended with {}: {said}", output.status);
     output
+}
+
+/// Programs that are unpacked and not installed lie below `target/fixtures`, or `NXS_FIXTURES`.
+fn fixtures() -> PathBuf {
+    std::env::var_os("NXS_FIXTURES").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/fixtures"),
+        PathBuf::from,
+    )
 }
