@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Program looked for, and the package that brings it.
-const NEEDED: [(&str, &str); 20] = [
+const NEEDED: [(&str, &str); 17] = [
     ("tar", "tar"),
     ("gzip", "gzip"),
     ("zstd", "zstd"),
@@ -23,9 +23,6 @@ const NEEDED: [(&str, &str); 20] = [
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("pkill", "procps"),
-    ("sshd", "openssh-server"),
-    ("sftp", "openssh-client"),
-    ("ssh-agent", "openssh-client"),
     ("vsftpd", "vsftpd"),
 ];
 

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod ftp;
+#[cfg(test)]
 mod generate;
 #[cfg(test)]
 mod house;
