@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limited_stream_takes_its_time_within_5_percent() {
+    fn a_limited_stream_takes_no_less_than_its_time() {
         let bucket = Arc::new(Bucket::new(NonZeroU64::new(2 << 20).unwrap()));
         let mut slow = Slow { inner: io::repeat(1).take(1 << 20), bucket };
         let begin = Instant::now();

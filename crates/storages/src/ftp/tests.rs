@@ -326,7 +326,7 @@ fn a_server_that_is_killed_in_mid_put_and_comes_back_has_nothing_half_published(
 }
 
 #[test]
-fn a_rate_limit_holds_within_5_percent() {
+fn a_rate_limit_holds() {
     let server = servers::FtpServer::start(FtpKind::Vsftpd);
     let mut spec = spec(settings(&server, FtpTls::No));
     spec.traffic.rate_limit = NonZeroU64::new(4 << 20);
