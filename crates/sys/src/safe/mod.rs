@@ -55,10 +55,26 @@ impl Root {
     /// made with mode 0700. [`ErrorKind::Denied`] if a component is a link, [`ErrorKind::Invalid`] for `..`, `.`,
     /// empty components and NUL.
     pub fn dir(&self, rel: &[u8], create: bool) -> Result<OwnedFd> {
-        check(rel)?;
+        self.dir_from(self.fd.as_fd(), b"", rel, create)
+    }
+
+    /// Like [`Root::dir`], beginning at `above`, which is open and was found at the path `above_path` on the way.
+    pub fn dir_from(
+        &self,
+        above: BorrowedFd<'_>,
+        above_path: &[u8],
+        rel: &[u8],
+        create: bool,
+    ) -> Result<OwnedFd> {
+        let below = match rel.strip_prefix(above_path) {
+            Some(below) if above_path.is_empty() => below,
+            Some([b'/', below @ ..]) => below,
+            _ => return self.dir(rel, create),
+        };
+        check(below)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = match open_beneath(self.fd.as_fd(), rel, flags) {
-            Err(Errno::NOENT) if create => make_dirs(self.fd.as_fd(), rel, flags),
+        let opened = match open_beneath(above, below, flags) {
+            Err(Errno::NOENT) if create => make_dirs(above, below, flags),
             other => other,
         };
         opened.map_err(|e| self.error("open the directory", rel, e))

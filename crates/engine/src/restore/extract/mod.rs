@@ -12,6 +12,7 @@ mod prune;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -76,8 +77,8 @@ pub struct Extractor<'a> {
     /// Hashes of the paths that came; none where an index promises that each comes once.
     seen: Option<HashSet<u64>>,
     hasher: RandomState,
-    /// The directory that the last entry lay in.
-    last_dir: Option<(Vec<u8>, Arc<Dir>)>,
+    /// The directory that the last entry lay in, below those above it that were worked in.
+    open: Vec<(Vec<u8>, Arc<Dir>)>,
     dirs: Vec<(Vec<u8>, Facts)>,
     /// Further names: path, first name, and whether something of this extraction is replaced.
     links: Vec<(Vec<u8>, Vec<u8>, bool)>,
@@ -115,7 +116,7 @@ impl<'a> Extractor<'a> {
             hasher: RandomState::new(),
             options,
             cancel,
-            last_dir: None,
+            open: Vec::new(),
             dirs: Vec::new(),
             links: Vec::new(),
             made_dirs: 0,
@@ -142,7 +143,7 @@ impl<'a> Extractor<'a> {
         };
         if again {
             self.settle()?;
-            self.last_dir = None;
+            self.open.clear();
         }
         if header.meta.kind == EntryKind::File {
             return self.file(header, &at, again, tar);
@@ -222,7 +223,7 @@ impl<'a> Extractor<'a> {
 
     fn other(&mut self, header: EntryHeader, at: &[u8], again: bool) -> Result<()> {
         if header.meta.kind == EntryKind::Dir {
-            self.last_dir = None;
+            self.leave(|open| open == at || is_below(open, at));
             if !at.is_empty() {
                 let made = self.place(at, true).and_then(|place| self.writer.dir(&place, again));
                 if let Err(error) = made {
@@ -258,14 +259,28 @@ impl<'a> Extractor<'a> {
             ));
         }
         let (name, path) = (name.to_vec(), at.to_vec());
-        if let Some((last, fd)) = &self.last_dir
-            && last == dir
-        {
-            return Ok(Place { dir: Arc::clone(fd), name, path });
+        Ok(Place { dir: self.opened(dir, create)?, name, path })
+    }
+
+    /// Opens a directory from the nearest one above it that is open.
+    fn opened(&mut self, dir: &[u8], create: bool) -> Result<Arc<Dir>> {
+        self.leave(|open| open != dir && !is_below(dir, open));
+        let fd = match self.open.last() {
+            Some((path, fd)) if path == dir => return Ok(Arc::clone(fd)),
+            Some((path, fd)) => self.root.dir_from(fd.as_fd(), path, dir, create)?,
+            None => self.root.dir(dir, create)?,
+        };
+        if self.open.len() == MAX_OPEN {
+            self.open.remove(0);
         }
-        let fd = Arc::new(Dir::new(self.root.dir(dir, create)?, self.writer.is_fresh));
-        self.last_dir = Some((dir.to_vec(), Arc::clone(&fd)));
-        Ok(Place { dir: fd, name, path })
+        let fd = Arc::new(Dir::new(fd, self.writer.is_fresh));
+        self.open.push((dir.to_vec(), Arc::clone(&fd)));
+        Ok(fd)
+    }
+
+    /// Closes the open directories, the last one first, as long as this is true of their paths.
+    fn leave(&mut self, is_over: impl Fn(&[u8]) -> bool) {
+        while self.open.pop_if(|(path, _)| is_over(path)).is_some() {}
     }
 
     /// Notes what an entry suffered that the caller found out.
@@ -327,7 +342,7 @@ impl<'a> Extractor<'a> {
         self.settle()?;
         self.crew.join();
         self.crew.check_full()?;
-        self.last_dir = None;
+        self.open.clear();
         let mut dirs = std::mem::take(&mut self.dirs);
         // Of several members for one directory the last one counts.
         dirs.sort_by(|a, b| path_order(&a.0, &b.0));
@@ -336,7 +351,9 @@ impl<'a> Extractor<'a> {
             if done.as_ref() == Some(&at) {
                 continue;
             }
-            match self.root.dir(&at, false) {
+            // The one above is open from now on until it is its own turn.
+            let above = at.iter().rposition(|b| *b == b'/').map_or(&at[..0], |slash| &at[..slash]);
+            match self.opened(above, false).and_then(|_| self.opened(&at, false)) {
                 Ok(fd) => {
                     for trouble in self.writer.finish_dir(&fd, &facts) {
                         self.problem(&at, trouble);
@@ -362,6 +379,9 @@ impl<'a> Extractor<'a> {
         Ok(done)
     }
 }
+
+/// Directories that are kept open, of those on the way to where the extraction is.
+const MAX_OPEN: usize = 32;
 
 const NOT_ROOT: &str =
     "not run as root: owners, set-id bits and attributes that only root may set were left out";
@@ -407,6 +427,14 @@ fn guard(root: &Root, options: &Options, excluded: &Excluded, rehearse: bool) ->
         excluded: excluded.clone(),
         rehearse,
     })
+}
+
+/// Whether `path` is below `dir`; the empty path is the root of all.
+fn is_below(path: &[u8], dir: &[u8]) -> bool {
+    match path.strip_prefix(dir) {
+        Some(rest) => dir.is_empty() && !rest.is_empty() || rest.first() == Some(&b'/'),
+        None => false,
+    }
 }
 
 /// Whether a name means the directory that the archive was made of (`.`, `./`, `/`).

@@ -218,7 +218,7 @@ impl Writer {
     }
 
     /// Gives a directory its metadata, once all that is in it is there.
-    pub(super) fn finish_dir(&self, fd: &OwnedFd, facts: &Facts) -> Vec<Error> {
+    pub(super) fn finish_dir(&self, fd: &Dir, facts: &Facts) -> Vec<Error> {
         let mut troubles = self.set_all(fd, facts, !self.is_fresh);
         note(&mut troubles, safe::set_mtime_fd(fd, facts.meta.mtime));
         troubles
