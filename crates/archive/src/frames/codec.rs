@@ -17,9 +17,9 @@ pub fn decode_frame(codec: Codec, record: &FrameRecord, stored: &[u8]) -> Result
     Ok(plain)
 }
 
-/// The level of zstd that looks for matches of six bytes in place of five. Measured on level 3, with a window as wide
-/// as the frame: 2 to 5 % less time; 0.2 % more bytes on a tree of small files, 0.8 % on `/usr/share`, which is what
-/// the whole stream in one frame comes to.
+/// The level of zstd that looks for matches of six bytes in place of five, with half the table for the short ones.
+/// Measured on level 3, with a window as wide as the frame: 7 to 13 % less time of compression, and on large files as
+/// many bytes as the whole stream in one frame takes.
 const ZSTD_FAST_MATCHES: u8 = 3;
 
 /// The window that spans a frame, where the level's own would be narrower.
@@ -55,6 +55,7 @@ impl Encoder {
                     }
                     if level == ZSTD_FAST_MATCHES {
                         context.set_parameter(CParameter::MinMatch(6))?;
+                        context.set_parameter(CParameter::ChainLog(15))?;
                     }
                     Ok(context)
                 };
