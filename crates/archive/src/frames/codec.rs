@@ -18,8 +18,8 @@ pub fn decode_frame(codec: Codec, record: &FrameRecord, stored: &[u8]) -> Result
 }
 
 /// The level of zstd that looks for matches of six bytes in place of five, with half the table for the short ones.
-/// Measured on level 3, with a window as wide as the frame: 7 to 13 % less time of compression, and on large files as
-/// many bytes as the whole stream in one frame takes.
+/// Measured on level 3, with a window as wide as the frame: 13 % less time of compression on large files, which then
+/// take 0.1 % more bytes than the whole stream in one frame; on a tree of small files 0.5 % more bytes than before.
 const ZSTD_FAST_MATCHES: u8 = 3;
 
 /// The window that spans a frame, where the level's own would be narrower.
