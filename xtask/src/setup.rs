@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Program looked for, and the package that brings it.
-const NEEDED: [(&str, &str); 17] = [
+const NEEDED: [(&str, &str); 18] = [
     ("tar", "tar"),
     ("gzip", "gzip"),
     ("zstd", "zstd"),
@@ -20,6 +20,7 @@ const NEEDED: [(&str, &str); 17] = [
     ("dpkg-deb", "dpkg"),
     ("mariadb-dump", "mariadb-client"),
     ("mariadbd", "mariadb-server"),
+    ("mariadb-backup", "mariadb-backup"),
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("pkill", "procps"),

@@ -1,4 +1,4 @@
-//! The bytes of the formats, over `Read` and `Write`: tar, compression frames, index.
+//! The bytes of the formats, over `Read` and `Write`: tar, compression frames, index, xbstream.
 //!
 //! No paths of this host, no processes, no network: those are for `sys`, `sources` and `storages`. What the bytes
 //! look like stands in `docs/format.md`, exact enough to write them anew.
@@ -6,3 +6,4 @@
 pub mod frames;
 pub mod index;
 pub mod tar;
+pub mod xbstream;

@@ -7,5 +7,6 @@ mod databases;
 mod dsn;
 pub mod files;
 pub mod mysql;
+pub mod mysql_physical;
 pub mod registry;
 mod stream;

@@ -10,6 +10,7 @@ use nxs_base::{Error, ErrorKind, Result};
 
 use crate::files::FilesSource;
 use crate::mysql::MysqlSource;
+use crate::mysql_physical::MysqlPhysical;
 
 /// What sources get from the program, beside their own settings.
 #[derive(Debug, Clone)]
@@ -42,6 +43,9 @@ pub fn open(entry: &SourceEntry, kind: JobKind, around: &Surroundings) -> Result
         SourceSpec::Mysql(spec) => {
             Ok(Box::new(MysqlSource::new((**spec).clone(), entry.index, around.clone())?))
         }
+        SourceSpec::MysqlPhysical(spec) => {
+            Ok(Box::new(MysqlPhysical::new((**spec).clone(), kind, around.clone())?))
+        }
         SourceSpec::Later => Err(lacking(kind)),
     }
 }
@@ -55,7 +59,7 @@ pub fn open_receiver(
 ) -> Result<Box<dyn Receiver>> {
     match &entry.spec {
         SourceSpec::Mysql(spec) => MysqlSource::receiver(spec, to, around.clone()),
-        SourceSpec::Files(_) => {
+        SourceSpec::Files(_) | SourceSpec::MysqlPhysical(_) => {
             let text = format!("backups of a `{}` job are files, and go into a directory", kind.name());
             Err(Error::new(ErrorKind::Invalid, text).with_hint("Say where with --to DIR."))
         }
@@ -88,6 +92,9 @@ mod tests {
             let spec = match kind {
                 JobKind::DescFiles | JobKind::IncFiles => SourceSpec::Files(files.clone()),
                 JobKind::Mysql => SourceSpec::Mysql(Box::default()),
+                JobKind::MysqlXtrabackup | JobKind::MariadbBackup => {
+                    SourceSpec::MysqlPhysical(Box::default())
+                }
                 _ => SourceSpec::Later,
             };
             let is_later = spec == SourceSpec::Later;

@@ -22,6 +22,17 @@ pub(crate) struct Dumped {
 /// Pushes `head`, then all that `tool` prints, into `sink` as one artefact. Fails, with the program's last words, unless
 /// it ended with 0 and printed something; the program is gone then, with its whole group.
 pub(crate) fn pump(head: &[u8], tool: Tool, sink: &mut dyn Sink, cancel: &Cancel) -> Result<Dumped> {
+    pump_judged(head, tool, sink, cancel, &mut |_| Ok(()))
+}
+
+/// The same; `judge` sees every block of what the program printed before it goes on, and ends all by failing.
+pub(crate) fn pump_judged(
+    head: &[u8],
+    tool: Tool,
+    sink: &mut dyn Sink,
+    cancel: &Cancel,
+    judge: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Dumped> {
     let mut child = tool.spawn()?;
     sink.begin(Artefact { has_index: false, expected_bytes: None })?;
     sink.write(head)?;
@@ -33,6 +44,7 @@ pub(crate) fn pump(head: &[u8], tool: Tool, sink: &mut dyn Sink, cancel: &Cancel
         if n == 0 {
             break;
         }
+        judge(&block[..n])?;
         sink.write(&block[..n])?;
         tail.push(&block[..n]);
         bytes += n as u64;

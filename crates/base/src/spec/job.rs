@@ -1,6 +1,7 @@
 //! One job.
 
 use super::database::{Floor, MysqlSource};
+use super::physical::PhysicalSource;
 use super::storage::StorageSpec;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,11 +50,9 @@ impl JobKind {
     /// Extensions of its archives, v2's and ours, the one that is written first; none are fixed for modules of users.
     pub fn extensions(self) -> &'static [&'static str] {
         match self {
-            Self::DescFiles
-            | Self::IncFiles
-            | Self::MysqlXtrabackup
-            | Self::MariadbBackup
-            | Self::PostgresqlBasebackup => &["tar"],
+            Self::DescFiles | Self::IncFiles | Self::PostgresqlBasebackup => &["tar"],
+            // Not what `tar` reads, so not under its name; v2's and prepared ones are tar.
+            Self::MysqlXtrabackup | Self::MariadbBackup => &["xbstream", "tar"],
             Self::Mysql => &["sql"],
             Self::Postgresql => &["pgdump.sql", "pgdump"],
             Self::Mongodb => &["mongodump"],
@@ -130,6 +129,7 @@ pub struct FilesSource {
 pub enum SourceSpec {
     Files(FilesSource),
     Mysql(Box<MysqlSource>),
+    MysqlPhysical(Box<PhysicalSource>),
     /// Read and validated; this build cannot run it yet.
     Later,
 }

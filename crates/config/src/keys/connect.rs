@@ -5,12 +5,22 @@ use nxs_base::spec::JobKind as J;
 use super::{Key, KeyType, NEW, Section, key};
 
 const PHYSICAL: &[J] = &[J::MysqlXtrabackup, J::MariadbBackup];
-const NETWORK: &[J] = &[J::Mysql, J::Postgresql, J::PostgresqlBasebackup, J::Redis];
-const WITH_PORT: &[J] = &[J::Mysql, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb, J::Redis];
-const WITH_USER: &[J] = &[J::Mysql, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb];
-const WITH_PASSWORD: &[J] = &[J::Mysql, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb, J::Redis];
+const NETWORK: &[J] =
+    &[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup, J::Postgresql, J::PostgresqlBasebackup, J::Redis];
+const WITH_PORT: &[J] = &[
+    J::Mysql,
+    J::MysqlXtrabackup,
+    J::MariadbBackup,
+    J::Postgresql,
+    J::PostgresqlBasebackup,
+    J::Mongodb,
+    J::Redis,
+];
+const WITH_USER: &[J] =
+    &[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb];
+const WITH_PASSWORD: &[J] = WITH_PORT;
 
-const WITH_TLS: &[J] = &[J::Mysql];
+const WITH_TLS: &[J] = &[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup];
 
 const fn connect(name: &'static str, kind: KeyType, doc: &'static str) -> Key {
     key(Section::Connect, name, kind, doc)
@@ -26,23 +36,18 @@ pub(super) const KEYS: &[Key] = &[
         .jobs(WITH_PORT)
         .example("3306"),
     connect("socket", KeyType::Path, "Unix socket of the database.")
-        .jobs(&[J::Mysql, J::Redis])
+        .jobs(&[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup, J::Redis])
         .example("/run/mysqld/mysqld.sock"),
     connect("db_user", KeyType::Text, "User.").jobs(WITH_USER).example("backup"),
-    connect("db_user", KeyType::Text, "User.").jobs(PHYSICAL).reach().example("backup"),
     connect("db_password", KeyType::Secret, "Password.")
         .jobs(WITH_PASSWORD)
-        .example("FILE:/etc/nxs-backup/db.pass"),
-    connect("db_password", KeyType::Secret, "Password.")
-        .jobs(PHYSICAL)
-        .reach()
         .example("FILE:/etc/nxs-backup/db.pass"),
     connect(
         "auth_file",
         KeyType::Path,
         "Option file with the credentials; goes before `db_host`, that before `socket`.",
     )
-    .jobs(&[J::Mysql])
+    .jobs(&[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup])
     .example("/root/.my.cnf"),
     connect(
         "tls",
@@ -66,8 +71,11 @@ pub(super) const KEYS: &[Key] = &[
         .since(NEW)
         .jobs(WITH_TLS)
         .example("/etc/ssl/backup.key"),
-    connect("path_to_conf", KeyType::Path, "Configuration file of the server.")
-        .jobs(PHYSICAL)
-        .reach()
-        .example("/etc/mysql/my.cnf"),
+    connect(
+        "path_to_conf",
+        KeyType::Path,
+        "Configuration file of the server; without it those of the host are read.",
+    )
+    .jobs(PHYSICAL)
+    .example("/etc/mysql/my.cnf"),
 ];

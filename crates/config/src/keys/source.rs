@@ -16,6 +16,7 @@ pub(super) const DATABASES: &[J] = &[
     J::Mongodb,
     J::Redis,
 ];
+const PHYSICAL: &[J] = &[J::MysqlXtrabackup, J::MariadbBackup];
 const DUMPED: &[J] =
     &[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb];
 
@@ -36,6 +37,8 @@ pub(super) const KEYS: &[Key] = &[
     source("gzip", KeyType::Flag, "`yes` is gzip of level 4 (of 1 to 12; about as small as `gzip -6`), `no` is none. Required unless `compression` is set here, in the job or in `main`.").jobs(ALL_BUT_EXTERNAL).example("yes"),
     source("compression", KeyType::Compression, "Replaces `gzip`: `gzip`, `zstd`, `none`, `{gzip: 1…12}` or `{zstd: 1…19}`.").since(NEW).jobs(ALL_BUT_EXTERNAL).example("{zstd: 3}"),
     source("is_slave", KeyType::Flag, "Stop replication while dumping.").jobs(&[J::Mysql]).present().default("no").example("no"),
+    source("is_slave", KeyType::Flag, "Stop replication meanwhile.").since(NEW).jobs(PHYSICAL).default("no").example("yes"),
+    source("prepare", KeyType::Choice(&["on_restore", "yes"]), "When the copy of the data directory is made consistent: when it is restored, or at once in `tmp_dir`, which then needs room for all of it.").since(NEW).jobs(PHYSICAL).default("on_restore").example("on_restore"),
     source("extra_keys", KeyType::Text, "Further arguments of the dump program.").aliases(&["special_keys"]).jobs(DUMPED).present().example("''"),
     source("one_file_system", KeyType::Flag, "Do not enter other file systems below a target.").since(NEW).jobs(FILES).default("no").example("yes"),
     source("exclude_caches", KeyType::Flag, "Save directories with a valid `CACHEDIR.TAG` without their content.").since(NEW).jobs(FILES).default("no").example("yes"),

@@ -32,7 +32,11 @@ impl Config {
         }
         match job {
             JobKind::Redis => config.set(Section::Connect, "db_host", "h"),
-            JobKind::Mysql | JobKind::Postgresql | JobKind::PostgresqlBasebackup => {
+            JobKind::Mysql
+            | JobKind::MysqlXtrabackup
+            | JobKind::MariadbBackup
+            | JobKind::Postgresql
+            | JobKind::PostgresqlBasebackup => {
                 config.set(Section::Connect, "db_user", "u");
             }
             JobKind::Mongodb => {

@@ -1,7 +1,9 @@
 //! Sources that are databases: `connect`, targets and arguments of the dump program. Values of single keys:
 //! [`crate::read`].
 
-use nxs_base::spec::{Connect, JobKind, MysqlSource, Selection, SourceSpec, Tls, TlsMode};
+use nxs_base::spec::{
+    Connect, JobKind, MysqlSource, PhysicalSource, Prepare, Selection, SourceEntry, SourceSpec, Tls, TlsMode,
+};
 
 use crate::keys::{Section, What};
 use crate::read::{Fields, Form, Reader};
@@ -10,7 +12,7 @@ use crate::tree::Node;
 /// The settings of a source of this type.
 pub(super) fn read(reader: &mut Reader, source: &Fields<'_>, kind: JobKind) -> SourceSpec {
     let connect = source.node("connect").filter(|node| !node.is_unset());
-    let connect = connect
+    let (connect, config_file) = connect
         .and_then(|node| read_connect(reader, node, source.path_of("connect"), kind))
         .unwrap_or_default();
     let extra_keys = extra_keys(reader, source);
@@ -21,7 +23,39 @@ pub(super) fn read(reader: &mut Reader, source: &Fields<'_>, kind: JobKind) -> S
             is_slave: source.flag("is_slave").unwrap_or(false),
             extra_keys,
         })),
+        JobKind::MysqlXtrabackup | JobKind::MariadbBackup => {
+            let prepare = match source.text("prepare") {
+                // The job tells the directory.
+                Some("yes") => Prepare::In(String::new()),
+                _ => Prepare::OnRestore,
+            };
+            SourceSpec::MysqlPhysical(Box::new(PhysicalSource {
+                connect,
+                config_file,
+                prepare,
+                is_slave: source.flag("is_slave").unwrap_or(false),
+                extra_keys,
+            }))
+        }
         _ => SourceSpec::Later,
+    }
+}
+
+/// What is made ready at once needs a place for that.
+pub(super) fn place_prepared(reader: &mut Reader, job: &Fields<'_>, sources: &mut [SourceEntry]) {
+    for entry in sources {
+        let SourceSpec::MysqlPhysical(spec) = &mut entry.spec else { continue };
+        if spec.prepare == Prepare::OnRestore {
+            continue;
+        }
+        match job.text("tmp_dir") {
+            Some(dir) => spec.prepare = Prepare::In(dir.to_owned()),
+            None => {
+                let message = format!("{}[{}].prepare: needs `tmp_dir`", job.path_of("sources"), entry.index);
+                let hint = "The whole data directory is copied there first; `on_restore` needs no room.";
+                reader.diags.error_hint(&job.at, message, hint);
+            }
+        }
     }
 }
 
@@ -39,7 +73,13 @@ fn extra_keys(reader: &mut Reader, source: &Fields<'_>) -> Vec<String> {
     })
 }
 
-fn read_connect(reader: &mut Reader, node: &Node, path: String, kind: JobKind) -> Option<Connect> {
+/// With the configuration file of the server, where there is one.
+fn read_connect(
+    reader: &mut Reader,
+    node: &Node,
+    path: String,
+    kind: JobKind,
+) -> Option<(Connect, Option<String>)> {
     let form = Form { section: Section::Connect, what: What::Job(kind), strict: true };
     let connect = Fields::open(reader, node, path, form)?;
     match kind {
@@ -64,7 +104,7 @@ fn read_connect(reader: &mut Reader, node: &Node, path: String, kind: JobKind) -
         Some("verified") => TlsMode::Verified,
         _ => TlsMode::Client,
     };
-    Some(Connect {
+    let read = Connect {
         option_file: text("auth_file"),
         host: text("db_host"),
         port: connect.number("db_port").and_then(|port| u16::try_from(port).ok()),
@@ -72,5 +112,6 @@ fn read_connect(reader: &mut Reader, node: &Node, path: String, kind: JobKind) -
         user: text("db_user"),
         password: connect.secret("db_password"),
         tls: Tls { mode, ca: text("tls_ca"), cert: text("tls_cert"), key: text("tls_key") },
-    })
+    };
+    Some((read, text("path_to_conf")))
 }

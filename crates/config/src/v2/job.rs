@@ -6,7 +6,7 @@ use nxs_base::spec::{
     Compression, Floor, JobKind, JobSpec, Rotation, SourceEntry, SourceSpec, StorageKind, StorageSpec,
 };
 
-use super::{Inherited, rotation, source, storage};
+use super::{Inherited, database, rotation, source, storage};
 use crate::keys::{Section, What};
 use crate::read::{self, Fields, Form, Reader, show};
 use crate::tree::{At, Node, Value};
@@ -48,14 +48,15 @@ pub(super) fn read(
         compression: job.compression("compression").or(inherited.compression),
         rotation: job_rotation(reader, &job, inherited.rotation),
     };
-    let sources = kind.map(|kind| read_sources(reader, &job, kind, inherited));
+    let mut sources = kind.map(|kind| read_sources(reader, &job, kind, inherited)).unwrap_or_default();
+    database::place_prepared(reader, &job, &mut sources);
     let storages = read_storages(reader, &job, kind);
     let kind = kind?;
     Some(JobSpec {
         name,
         kind,
         tmp_dir: job.text("tmp_dir").map(str::to_owned),
-        sources: sources.unwrap_or_default(),
+        sources,
         storages,
         rotation: inherited.rotation,
         months_to_store: job.number("inc_months_to_store").and_then(|n| u32::try_from(n).ok()).unwrap_or(12),

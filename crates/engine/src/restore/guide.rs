@@ -35,7 +35,7 @@ pub fn render(server: &str, backup_dir: &str, lines: &[GuideLine], fetch: Fetch<
     page.push_str("# How to restore what lies here\n\n");
     page.push_str(&format!(
         "Backups of the server {} below `{}`. Backups of files are PAX tar files, those of databases what the \
-         database's own dump program writes; compressed with gzip (`.gz`) or zstd (`.zst`). No special program is needed; run the commands as root, in this directory, so that owners, \
+         database's own program writes; compressed with gzip (`.gz`) or zstd (`.zst`). No special program is needed; run the commands as root, in this directory, so that owners, \
          ACLs and extended attributes come back.\n\n",
         code(server),
         backup_dir.replace('`', "'")
@@ -94,6 +94,12 @@ fn push_line(page: &mut String, line: &GuideLine, fetch: Fetch<'_>) {
             feed.before,
             feed_command(feed, key, &line.root)
         ),
+        [key] if let Some(commands) = data_directory(key) => format!(
+            "Newest: {}{state}. A copy of the data directory; `/tmp/restore` must not be there yet.\n\n\
+             ```sh\n{commands}\n```\n\n{}\n",
+            line.when,
+            stock::START_FROM_IT
+        ),
         [key] => format!(
             "Newest: {}{state}.\n\n```sh\nmkdir -p /tmp/restore\n{}\n```\n",
             line.when,
@@ -124,18 +130,30 @@ fn push_line(page: &mut String, line: &GuideLine, fetch: Fetch<'_>) {
     }
 }
 
+fn extension_of(key: &str) -> Option<String> {
+    Some(discrete::parse(&ObjectKey::new(key).ok()?)?.name.extension)
+}
+
 fn feed_of(key: &str) -> Option<Feed> {
-    let name = discrete::parse(&ObjectKey::new(key).ok()?)?.name;
-    stock::feed(&name.extension)
+    stock::feed(&extension_of(key)?)
+}
+
+fn data_directory(key: &str) -> Option<String> {
+    stock::data_directory(&extension_of(key)?, &format!("{} {}", decompress(key), quote(key)))
+}
+
+/// The command that prints what is in an archive.
+fn decompress(key: &str) -> &'static str {
+    match key.rsplit('.').next() {
+        Some("gz") => "gzip -dc",
+        Some("zst") => "zstd -dc",
+        _ => "cat",
+    }
 }
 
 /// The command that feeds a dump to its client. What belongs to a whole server (`@users`) goes into no database.
 fn feed_command(feed: Feed, key: &str, root: &str) -> String {
-    let decompress = match key.rsplit('.').next() {
-        Some("gz") => "gzip -dc",
-        Some("zst") => "zstd -dc",
-        _ => "cat",
-    };
+    let decompress = decompress(key);
     let database = match root.strip_prefix('@') {
         Some(_) => String::new(),
         None if root.starts_with('-') => format!(" -- {}", quoted(root)),

@@ -32,6 +32,8 @@ pub(crate) struct House {
     pub(crate) storages: Vec<PathBuf>,
     /// The entries of `sources`.
     pub(crate) sources: Vec<String>,
+    /// The type of the job.
+    pub(crate) kind: &'static str,
     /// Further keys of the job.
     pub(crate) keys: String,
 }
@@ -42,7 +44,7 @@ impl House {
         fs::create_dir(dir.path().join("bin")).unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
         let storages = vec![dir.path().join("backup")];
-        Self { dir, storages, sources: sources.to_vec(), keys: String::new() }
+        Self { dir, storages, sources: sources.to_vec(), kind: "mysql", keys: String::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -54,8 +56,8 @@ impl House {
         let mut text = format!(
             "main:\n  server_name: db-01\n  admin_mail: root@localhost\n  client_mail: ['']\n  mail_from: root@localhost\n  \
              level_message: error\n  log_file: {root}/nxs.log\n  state_dir: {root}/state\n  lock_file: {root}/lock\n  \
-             nice: 0\n  ionice: none\njobs:\n- job: db\n  type: mysql\n  tmp_dir: {root}/tmp\n{}  sources:\n",
-            self.keys
+             nice: 0\n  ionice: none\njobs:\n- job: db\n  type: {}\n  tmp_dir: {root}/tmp\n{}  sources:\n",
+            self.kind, self.keys
         );
         self.sources.iter().for_each(|source| text += &format!("  - {source}\n"));
         text += "  storages:\n";

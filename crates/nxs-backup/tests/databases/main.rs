@@ -7,6 +7,8 @@ mod house;
 #[cfg(test)]
 mod mysql;
 #[cfg(test)]
+mod physical;
+#[cfg(test)]
 mod replica;
 #[cfg(test)]
 mod way_back;

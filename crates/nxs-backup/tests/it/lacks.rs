@@ -12,7 +12,10 @@ fn job(kind: JobKind) -> String {
 }
 
 fn later() -> impl Iterator<Item = JobKind> {
-    let has = |kind: &JobKind| kind.group() == "files" || *kind == JobKind::Mysql;
+    let has = |kind: &JobKind| {
+        kind.group() == "files"
+            || matches!(kind, JobKind::Mysql | JobKind::MysqlXtrabackup | JobKind::MariadbBackup)
+    };
     JobKind::ALL.into_iter().filter(move |kind| !has(kind))
 }
 

@@ -8,11 +8,11 @@
 
 mod defaults;
 mod dump;
-mod program;
+pub(crate) mod program;
 mod receive;
-mod replica;
+pub(crate) mod replica;
 mod rights;
-mod server;
+pub(crate) mod server;
 mod users;
 
 use std::cell::OnceCell;

@@ -6,7 +6,7 @@ use nxs_sys::child::{self, Tool};
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flavour {
+pub(crate) enum Flavour {
     Mariadb,
     Mysql,
 }
@@ -16,7 +16,7 @@ impl Flavour {
         if text.contains("MariaDB") { Self::Mariadb } else { Self::Mysql }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Mariadb => "MariaDB",
             Self::Mysql => "MySQL",
@@ -26,16 +26,16 @@ impl Flavour {
 
 /// Of a server or a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Version {
-    pub(super) flavour: Flavour,
-    pub(super) numbers: (u32, u32, u32),
+pub(crate) struct Version {
+    pub(crate) flavour: Flavour,
+    pub(crate) numbers: (u32, u32, u32),
     /// `10.11.6-MariaDB`.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl Version {
     /// From what a server answers to `SELECT VERSION()`.
-    pub(super) fn of_server(text: &str) -> Option<Self> {
+    pub(crate) fn of_server(text: &str) -> Option<Self> {
         Some(Self { flavour: Flavour::of(text), numbers: numbers(text)?, text: text.to_owned() })
     }
 
@@ -55,19 +55,19 @@ fn numbers(text: &str) -> Option<(u32, u32, u32)> {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Program {
-    pub(super) path: PathBuf,
-    pub(super) version: Version,
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    pub(crate) version: Version,
 }
 
 impl Program {
     /// The client that asks and feeds.
-    pub(super) fn client() -> Result<Self> {
+    pub(crate) fn client() -> Result<Self> {
         Self::first(&["mariadb", "mysql"])
     }
 
     /// The dump program: that of the server's own kind first.
-    pub(super) fn dump(server: Flavour) -> Result<Self> {
+    pub(crate) fn dump(server: Flavour) -> Result<Self> {
         match server {
             Flavour::Mariadb => Self::first(&["mariadb-dump", "mysqldump"]),
             Flavour::Mysql => Self::first(&["mysqldump", "mariadb-dump"]),
@@ -95,7 +95,7 @@ impl Program {
     }
 
     /// Refuses a dump program that is older than the server: it would leave out what it does not know.
-    pub(super) fn check_fits(&self, server: &Version) -> Result<()> {
+    pub(crate) fn check_fits(&self, server: &Version) -> Result<()> {
         let is_older = self.version.flavour == server.flavour && self.version.numbers.0 < server.numbers.0;
         if !is_older {
             return Ok(());

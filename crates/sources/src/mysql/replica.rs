@@ -21,10 +21,10 @@ const SYNTAX: u32 = 1064;
 
 /// Says, beyond the life of this process, that replication of a server was stopped.
 #[derive(Debug, Clone)]
-pub(super) struct Marker(PathBuf);
+pub(crate) struct Marker(PathBuf);
 
 impl Marker {
-    pub(super) fn new(server: &Server) -> Self {
+    pub(crate) fn new(server: &Server) -> Self {
         let name = naming::plain_target(&server.place()).stem;
         Self(server.around.state_dir.join(DIR).join(name))
     }
@@ -43,7 +43,7 @@ impl Marker {
     }
 
     /// Starts what a run that died had stopped.
-    pub(super) fn recover(&self, server: &Server) -> Result<Option<String>> {
+    pub(crate) fn recover(&self, server: &Server) -> Result<Option<String>> {
         if !self.0.exists() {
             return Ok(None);
         }
@@ -78,7 +78,7 @@ impl Drop for Stopped {
 }
 
 /// Stops replication, if it runs. A replica that somebody else had stopped stays as it is.
-pub(super) fn stop(server: &Server, client: &Program, marker: Marker) -> Result<Box<dyn Snapshot>> {
+pub(crate) fn stop(server: &Server, client: &Program, marker: Marker) -> Result<Box<dyn Snapshot>> {
     let status = either(server, client, "SHOW REPLICA STATUS", "SHOW SLAVE STATUS", true)?;
     let Some(names) = status.first() else {
         let text = format!("{} is no replica, and `is_slave` is set", server.place());

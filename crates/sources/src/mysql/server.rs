@@ -19,20 +19,22 @@ use crate::registry::Surroundings;
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
 #[derive(Debug, Clone)]
-pub(super) struct Server {
-    pub(super) connect: Connect,
-    pub(super) around: Surroundings,
+pub(crate) struct Server {
+    pub(crate) connect: Connect,
+    pub(crate) around: Surroundings,
     /// Goes before all that the option files say, as flags of the programs.
-    pub(super) over: Vec<(&'static str, String)>,
+    pub(crate) over: Vec<(&'static str, String)>,
+    /// Option file that is read in the place of those of the host.
+    pub(crate) config: Option<String>,
 }
 
 impl Server {
-    pub(super) fn new(connect: Connect, around: Surroundings) -> Self {
-        Self { connect, around, over: Vec::new() }
+    pub(crate) fn new(connect: Connect, around: Surroundings) -> Self {
+        Self { connect, around, over: Vec::new(), config: None }
     }
 
     /// Where it is, for messages and names; no secret.
-    pub(super) fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         let over = |name: &str| self.over.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
         let connect = &self.connect;
         let host = over("host").or(connect.host.as_ref().filter(|_| connect.option_file.is_none()));
@@ -46,16 +48,17 @@ impl Server {
     }
 
     /// `program` with all that it needs to reach the server.
-    pub(super) fn tool(&self, program: &Program) -> Result<Tool> {
+    pub(crate) fn tool(&self, program: &Program) -> Result<Tool> {
         let mut tool = Tool::new(&program.path);
         let connect = &self.connect;
         // Options about option files have to come first.
-        if let Some(file) = &connect.option_file {
+        if let (Some(file), None) = (&connect.option_file, &self.config) {
             tool = tool.arg(format!("--defaults-extra-file={file}"));
-        } else if *connect != Connect::default() {
+        } else if *connect != Connect::default() || self.config.is_some() {
             let password =
                 connect.password.as_ref().map(|password| (self.around.resolve)(password)).transpose()?;
-            let options = options(connect, password.as_ref(), program.version.flavour);
+            let options =
+                options(connect, self.config.as_deref(), password.as_ref(), program.version.flavour);
             let file = tool.secret_file(&options)?;
             tool = tool.arg(format!("--defaults-file={file}"));
             if program.version.flavour == Flavour::Mysql {
@@ -67,17 +70,17 @@ impl Server {
     }
 
     /// The rows of an answer, without names of columns. NULL is `NULL`.
-    pub(super) fn ask(&self, client: &Program, question: &str) -> Result<Vec<Vec<String>>> {
+    pub(crate) fn ask(&self, client: &Program, question: &str) -> Result<Vec<Vec<String>>> {
         self.run(client, question, &["--skip-column-names"])
     }
 
     /// The answer with the names of its columns as first row.
-    pub(super) fn ask_named(&self, client: &Program, question: &str) -> Result<Vec<Vec<String>>> {
+    pub(crate) fn ask_named(&self, client: &Program, question: &str) -> Result<Vec<Vec<String>>> {
         self.run(client, question, &["--column-names"])
     }
 
     /// Says something that has no answer.
-    pub(super) fn tell(&self, client: &Program, statement: &str) -> Result<()> {
+    pub(crate) fn tell(&self, client: &Program, statement: &str) -> Result<()> {
         self.ask(client, statement).map(drop)
     }
 
@@ -94,7 +97,7 @@ impl Server {
         Ok(text.lines().map(|line| line.split('\t').map(unescape).collect()).collect())
     }
 
-    pub(super) fn version(&self, client: &Program) -> Result<Version> {
+    pub(crate) fn version(&self, client: &Program) -> Result<Version> {
         let rows = self.ask(client, "SELECT VERSION()")?;
         let text = rows.first().and_then(|row| row.first()).map_or("", String::as_str);
         Version::of_server(text).ok_or_else(|| {
@@ -105,7 +108,7 @@ impl Server {
 
     /// Refuses an open connection where an encrypted one was asked for: MariaDB's clients go on without TLS if the server
     /// has none, unless they are to verify its certificate.
-    pub(super) fn check_encrypted(&self, client: &Program) -> Result<()> {
+    pub(crate) fn check_encrypted(&self, client: &Program) -> Result<()> {
         if self.connect.option_file.is_some()
             || !matches!(self.connect.tls.mode, TlsMode::Required | TlsMode::Verified)
         {
@@ -120,7 +123,7 @@ impl Server {
     }
 
     /// Gives the failure of a client the kind and the hint that the server's error code asks for.
-    pub(super) fn judged(&self, error: Error) -> Error {
+    pub(crate) fn judged(&self, error: Error) -> Error {
         if error.kind() != ErrorKind::Tool {
             return error;
         }
@@ -144,7 +147,7 @@ impl Server {
 }
 
 /// The first error code of a client's words: `ERROR 1045 (28000)`, `Got error: 1045: `, `error: 'x' (1045)`.
-pub(super) fn code(said: &str) -> Option<u32> {
+pub(crate) fn code(said: &str) -> Option<u32> {
     let places = ["ERROR ", "Got error: ", " ("];
     places.iter().find_map(|before| {
         said.match_indices(before).find_map(|(at, _)| {
@@ -156,12 +159,12 @@ pub(super) fn code(said: &str) -> Option<u32> {
 }
 
 /// A name in a statement.
-pub(super) fn quoted_name(name: &str) -> String {
+pub(crate) fn quoted_name(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
 /// A text in a statement, whatever the server's mode makes of backslashes.
-pub(super) fn quoted_text(text: &str) -> String {
+pub(crate) fn quoted_text(text: &str) -> String {
     if text.is_empty() {
         return "''".to_owned();
     }
@@ -189,12 +192,21 @@ fn unescape(field: &str) -> String {
 }
 
 /// The option file: those of the host, then ours.
-fn options(connect: &Connect, password: Option<&Secret>, client: Flavour) -> Secret {
+fn options(connect: &Connect, config: Option<&str>, password: Option<&Secret>, client: Flavour) -> Secret {
     let mut text = String::new();
-    let home = std::env::home_dir().map(|home| home.join(".my.cnf"));
-    let files = ["/etc/my.cnf", "/etc/mysql/my.cnf"].map(|path| Some(Path::new(path).to_owned()));
-    for file in files.into_iter().chain([home]).flatten().filter(|file| file.is_file()) {
-        text.push_str(&format!("!include {}\n", file.display()));
+    let mut include = |file: &Path| text.push_str(&format!("!include {}\n", file.display()));
+    match config {
+        Some(file) => include(Path::new(file)),
+        None => {
+            let home = std::env::home_dir().map(|home| home.join(".my.cnf"));
+            let files = ["/etc/my.cnf", "/etc/mysql/my.cnf"].map(|path| Some(Path::new(path).to_owned()));
+            let files = files.into_iter().chain([home]).flatten().filter(|file| file.is_file());
+            files.for_each(|file| include(&file));
+        }
+    }
+    if let Some(file) = &connect.option_file {
+        include(Path::new(file));
+        return Secret::new(text);
     }
     text.push_str("[client]\n");
     let mut set = |name: &str, value: &str| text.push_str(&format!("{name}={}\n", quoted_option(value)));
@@ -284,11 +296,11 @@ mod tests {
             socket: Some("/unused".into()),
             ..Connect::default()
         };
-        let text = options(&connect, Some(&Secret::new("a\"b\\c#d 'e")), Flavour::Mariadb);
+        let text = options(&connect, None, Some(&Secret::new("a\"b\\c#d 'e")), Flavour::Mariadb);
         let (_, ours) = text.expose().split_once("[client]\n").unwrap();
         assert_eq!(ours, "host=\"db\"\nport=\"3306\"\nuser=\"me\"\npassword=\"a\\\"b\\\\c#d 'e\"\n");
         let over_socket = Connect { host: None, ..connect };
-        let text = options(&over_socket, None, Flavour::Mysql);
+        let text = options(&over_socket, None, None, Flavour::Mysql);
         assert!(text.expose().ends_with("[client]\nsocket=\"/unused\"\nprotocol=\"socket\"\nuser=\"me\"\n"));
     }
 }

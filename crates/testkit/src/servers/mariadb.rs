@@ -51,10 +51,7 @@ impl MariaDb {
     pub fn start_with(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         run(Command::new("cp").arg("-a").args([template().join("data"), dir.path().join("data")]));
-        let port = free_port();
-        let process = Self::spawn(dir.path(), port, args);
-        let server = Self { dir, port, process };
-        server.wait();
+        let server = Self::run_in(dir, args);
         let password = PASSWORD.replace('\\', "\\\\").replace('\'', "\\'");
         for host in ["localhost", "127.0.0.1"] {
             server.sql(&format!(
@@ -62,6 +59,21 @@ impl MariaDb {
                  GRANT ALL ON *.* TO '{USER}'@'{host}' WITH GRANT OPTION"
             ));
         }
+        server
+    }
+
+    /// A server over a data directory that somebody made, which is moved away from there.
+    pub fn start_from(data: &Path) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        run(Command::new("mv").args([data, &dir.path().join("data")]));
+        Self::run_in(dir, &[])
+    }
+
+    fn run_in(dir: TempDir, args: &[&str]) -> Self {
+        let port = free_port();
+        let process = Self::spawn(dir.path(), port, args);
+        let server = Self { dir, port, process };
+        server.wait();
         server
     }
 
@@ -102,6 +114,10 @@ impl MariaDb {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    pub fn datadir(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 
     pub fn socket(&self) -> PathBuf {

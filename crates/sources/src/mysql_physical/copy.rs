@@ -1,0 +1,173 @@
+//! One copy of a data directory: where that is, the arguments of the backup program, and the run with its judgement.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use nxs_base::ports::source::{Cancel, DumpReport, Sink};
+use nxs_base::record::Tool as ToolRecord;
+use nxs_base::{Error, ErrorKind, Result};
+use nxs_sys::child::{self, Ended, Tool};
+use nxs_sys::{fsx, host};
+
+use super::Known;
+use super::keys::Keys;
+use super::stream::{Facts, Watch};
+use crate::mysql::program::{Flavour, Program};
+use crate::mysql::server::Server;
+use crate::stream;
+
+/// The last line of what the program says if all went well.
+const ALL_WELL: &str = "completed OK!";
+
+/// The server, with the socket or the port that its configuration file has for the server itself, where `connect` names
+/// none: clients do not look there.
+pub(super) fn reached(server: &Server) -> Result<Server> {
+    let mut reached = server.clone();
+    let connect = &server.connect;
+    let (Some(file), None, None, None) =
+        (&server.config, &connect.host, &connect.socket, &connect.option_file)
+    else {
+        return Ok(reached);
+    };
+    let Some(program) = child::find(&["my_print_defaults"]) else { return Ok(reached) };
+    let command = Tool::new(program).arg(format!("--defaults-file={file}"));
+    let said = command.args(["mysqld", "server", "mariadb", "mariadbd", "client"]);
+    let said = said.output(1 << 20, &Cancel::new())?;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let last = |name: &str| said.lines().rev().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+    match (last("--socket="), last("--port=")) {
+        (Some(socket), _) => reached.connect.socket = Some(socket),
+        (None, Some(port)) => {
+            reached.connect.host = Some("127.0.0.1".to_owned());
+            reached.connect.port = port.parse().ok();
+        }
+        (None, None) => {}
+    }
+    Ok(reached)
+}
+
+/// The data directory of the server, which has to be on this host. `given` says where it is mounted, if not there.
+pub(super) fn datadir(server: &Server, client: &Program, given: Option<&str>) -> Result<PathBuf> {
+    let rows = server.ask(client, "SELECT @@datadir, @@hostname")?;
+    let (Some(told), name) = (rows.iter().flatten().next(), rows.iter().flatten().nth(1)) else {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("{} does not tell its data directory", server.place()),
+        ));
+    };
+    let hint = "Physical backups read the files of the server: run them on its host.";
+    let is_here = server.connect.option_file.is_some()
+        || server.connect.host.as_deref().is_none_or(is_loopback)
+        || name.is_none_or(|name| *name == host::host_name());
+    if !is_here {
+        let text = format!(
+            "{} is another host (`{}`), and its files are not here",
+            server.place(),
+            name.map_or("", String::as_str).escape_debug()
+        );
+        return Err(Error::new(ErrorKind::Invalid, text).with_hint(hint));
+    }
+    let dir = PathBuf::from(given.unwrap_or(told));
+    if dir.is_dir() || std::fs::metadata(&dir).is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound) {
+        return Ok(dir);
+    }
+    let text = format!("the data directory `{}` of {} is not on this host", dir.display(), server.place());
+    Err(Error::new(ErrorKind::NotFound, text).with_hint(hint))
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// [`ErrorKind::Denied`] if the files of the server cannot be read by whoever runs this.
+pub(super) fn check_readable(datadir: &Path) -> Result<()> {
+    let readable = fsx::list_dir(datadir).and_then(|_| match fsx::open(&datadir.join("ibdata1")) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.map(drop),
+    });
+    readable.map_err(|e| {
+        Error::new(e.kind(), format!("cannot read the data directory `{}`", datadir.display()))
+            .with_source(e)
+            .with_hint("Physical backups run as root, or as the user of the server.")
+    })
+}
+
+/// What one run of the backup program needs.
+pub(super) struct Copy<'a> {
+    pub(super) known: &'a Known,
+    pub(super) keys: &'a Keys,
+    pub(super) is_slave: bool,
+}
+
+impl Copy<'_> {
+    /// The program with everything but where its backup goes. Options about option files come first in it.
+    fn tool(&self) -> Result<Tool> {
+        let Known { server, tool, datadir, .. } = self.known;
+        let command = server.tool(tool)?.arg("--backup").arg(format!("--datadir={}", datadir.display()));
+        // Where a replica stands is part of what its copy is good for.
+        let command = if self.is_slave { command.arg("--slave-info") } else { command };
+        Ok(command.args(&self.keys.args))
+    }
+
+    /// Pushes the stream into `sink` as it comes; nothing is written elsewhere.
+    pub(super) fn stream(&self, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport> {
+        let mut tool = self.tool()?.arg("--stream=xbstream");
+        if self.known.tool.version.flavour == Flavour::Mysql {
+            // It wants a directory even where it writes nothing into it.
+            tool = tool.arg(format!("--target-dir={}", std::env::temp_dir().display()));
+        }
+        let mut watch = Watch::default();
+        let dumped = stream::pump_judged(b"", tool, sink, cancel, &mut |bytes| watch.push(bytes));
+        let dumped = dumped.map_err(|e| self.known.server.judged(e))?;
+        check_said(&dumped.ended)?;
+        let facts = watch.finish()?;
+        Ok(self.report(&dumped.ended, &facts))
+    }
+
+    fn report(&self, ended: &Ended, facts: &Facts) -> DumpReport {
+        let Known { tool, version, datadir, warnings, .. } = self.known;
+        let value = |key| facts.checkpoints.value(key).unwrap_or("?");
+        let mut report = DumpReport {
+            files: facts.totals.files,
+            tools: vec![ToolRecord {
+                name: ended.name.clone(),
+                version: tool.version.text.clone(),
+                exit_status: ended.code(),
+            }],
+            info: vec![format!(
+                "`{}` {} copied `{}` of {} {}, {} files, up to LSN {}",
+                ended.name,
+                tool.version.text,
+                datadir.display(),
+                version.flavour.name(),
+                version.text,
+                facts.totals.files,
+                value("to_lsn")
+            )],
+            warnings: warnings.clone(),
+            ..DumpReport::default()
+        };
+        if facts.info.value("partial") == Some("Y") {
+            report.warnings.push("the backup is partial: it holds only what `extra_keys` chose".to_owned());
+        }
+        let warned =
+            ended.said.iter().filter(|line| line.contains("[Warning]") || line.starts_with("Warning"));
+        report.warnings.extend(warned.map(|line| format!("`{}`: {line}", ended.name)));
+        report
+    }
+}
+
+/// The program says in its last line that all went well, beside ending with 0.
+pub(super) fn check_said(ended: &Ended) -> Result<()> {
+    match ended.said.last() {
+        Some(last) if last.ends_with(ALL_WELL) => Ok(()),
+        last => {
+            let last = last.map_or_else(|| "nothing".to_owned(), |line| format!("`{}`", line.escape_debug()));
+            let text = format!(
+                "`{}` ended with exit status 0, but its last words are {last}, not `{ALL_WELL}`",
+                ended.name
+            );
+            Err(Error::new(ErrorKind::Tool, text))
+        }
+    }
+}

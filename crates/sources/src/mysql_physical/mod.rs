@@ -1,0 +1,135 @@
+//! Physical backups of MySQL and MariaDB by `xtrabackup` and `mariadb-backup`: the data directory of a running server
+//! as one stream.
+//!
+//! `program` knows the backup programs, `keys` what users wrote for them, `copy` runs one, `stream` judges what it
+//! prints, `prepared` makes it ready at once, `place` is the way back. The server is asked as in [`crate::mysql`].
+
+mod copy;
+mod keys;
+mod program;
+mod stream;
+
+use std::cell::OnceCell;
+use std::path::PathBuf;
+
+use nxs_base::naming;
+use nxs_base::ports::source::{Cancel, DumpReport, NoSnapshot, Sink, Snapshot, Source, Target};
+use nxs_base::spec::{JobKind, PhysicalSource, Prepare};
+use nxs_base::{Error, ErrorKind, Result};
+use nxs_sys::fsx;
+
+use crate::mysql::program::{Program, Version};
+use crate::mysql::replica::{self, Marker};
+use crate::mysql::server::Server;
+use crate::registry::Surroundings;
+use keys::Keys;
+
+/// Copies the data directory of one server.
+#[derive(Debug)]
+pub struct MysqlPhysical {
+    spec: PhysicalSource,
+    kind: JobKind,
+    keys: Keys,
+    server: Server,
+    known: OnceCell<Known>,
+}
+
+/// What does not change during a run.
+#[derive(Debug, Clone)]
+struct Known {
+    server: Server,
+    client: Program,
+    tool: Program,
+    version: Version,
+    datadir: PathBuf,
+    warnings: Vec<String>,
+}
+
+impl MysqlPhysical {
+    /// Asks nobody anything. [`ErrorKind::Invalid`] for arguments that cannot be used.
+    pub fn new(spec: PhysicalSource, kind: JobKind, around: Surroundings) -> Result<Self> {
+        let keys = keys::read(&spec.extra_keys)?;
+        let mut server = Server::new(spec.connect.clone(), around);
+        server.config.clone_from(&spec.config_file);
+        Ok(Self { spec, kind, keys, server, known: OnceCell::new() })
+    }
+
+    fn known(&self) -> Result<&Known> {
+        if let Some(known) = self.known.get() {
+            return Ok(known);
+        }
+        if let Some(file) = &self.spec.config_file
+            && !std::path::Path::new(file).is_file()
+        {
+            return Err(Error::new(ErrorKind::NotFound, format!("path_to_conf: there is no file `{file}`")));
+        }
+        let client = Program::client()?;
+        let server = copy::reached(&self.server)?;
+        server.check_encrypted(&client)?;
+        let version = server.version(&client)?;
+        let tool = program::find(version.flavour)?;
+        let warning = program::check_fits(&tool, &version)?;
+        let datadir = copy::datadir(&server, &client, self.keys.datadir.as_deref())?;
+        let warnings = self.keys.warnings.iter().cloned().chain(warning).collect();
+        Ok(self.known.get_or_init(|| Known { server, client, tool, version, datadir, warnings }))
+    }
+
+    fn target(&self) -> Target {
+        // v2's name, and for the type that it did not have that of the type.
+        let name = if self.kind == JobKind::MariadbBackup { "mariadb_backup" } else { "xtrabackup" };
+        let named = naming::plain_target(name);
+        let extension = if self.spec.prepare == Prepare::OnRestore { "xbstream" } else { "tar" };
+        Target {
+            name: name.to_owned(),
+            part: named.part,
+            file_stem: named.stem,
+            extension: extension.to_owned(),
+            root: name.to_owned(),
+        }
+    }
+
+    fn marker(&self) -> Marker {
+        Marker::new(&self.server)
+    }
+}
+
+impl Source for MysqlPhysical {
+    fn targets(&self) -> Result<Vec<Result<Target>>> {
+        Ok(vec![Ok(self.target())])
+    }
+
+    fn recover(&self) -> Result<Option<String>> {
+        if self.spec.is_slave { self.marker().recover(&copy::reached(&self.server)?) } else { Ok(None) }
+    }
+
+    fn snapshot(&self, cancel: &Cancel) -> Result<Box<dyn Snapshot>> {
+        cancel.check()?;
+        if self.spec.is_slave {
+            let known = self.known()?;
+            replica::stop(&known.server, &known.client, self.marker())
+        } else {
+            Ok(Box::new(NoSnapshot))
+        }
+    }
+
+    /// The server answers, the program fits, and its data directory is here and can be read.
+    fn probe(&self, _target: &Target) -> Result<()> {
+        let known = self.known()?;
+        copy::check_readable(&known.datadir)?;
+        if let Prepare::In(dir) = &self.spec.prepare {
+            fsx::create_dir_all(dir.as_ref(), 0o700)?;
+        }
+        Ok(())
+    }
+
+    fn dump(&self, _target: &Target, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport> {
+        let known = self.known()?;
+        let copy = copy::Copy { known, keys: &self.keys, is_slave: self.spec.is_slave };
+        match &self.spec.prepare {
+            Prepare::OnRestore => copy.stream(sink, cancel),
+            Prepare::In(_) => {
+                Err(Error::new(ErrorKind::Unsupported, "`prepare: yes`: this build does not have it yet"))
+            }
+        }
+    }
+}
