@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Program looked for, and the package that brings it.
-const NEEDED: [(&str, &str); 18] = [
+const NEEDED: [(&str, &str); 20] = [
     ("tar", "tar"),
     ("gzip", "gzip"),
     ("zstd", "zstd"),
@@ -21,6 +21,8 @@ const NEEDED: [(&str, &str); 18] = [
     ("mariadb-dump", "mariadb-client"),
     ("mariadbd", "mariadb-server"),
     ("mariadb-backup", "mariadb-backup"),
+    ("psql", "postgresql-client"),
+    ("/usr/lib/postgresql/15/bin/postgres", "postgresql-15"),
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("pkill", "procps"),

@@ -66,6 +66,22 @@ pub(crate) fn is_table_left_out(excludes: &[String], database: &str, table: &str
     })
 }
 
+/// The same for a table in a schema: as `database.table`, whatever the schema, or as `database.schema.table`.
+pub(crate) fn is_schema_table_left_out(
+    excludes: &[String],
+    database: &str,
+    schema: &str,
+    table: &str,
+) -> bool {
+    is_table_left_out(excludes, database, table)
+        || excludes.iter().any(|exclude| {
+            let mut splits = exclude.match_indices('.').map(|(at, _)| (&exclude[..at], &exclude[at + 1..]));
+            splits.any(|(of_database, rest)| {
+                is_like(of_database, database) && is_table_left_out(&[rest.to_owned()], schema, table)
+            })
+        })
+}
+
 /// Equal, or a glob that fits.
 fn is_like(pattern: &str, name: &str) -> bool {
     pattern == name
@@ -111,5 +127,17 @@ mod tests {
         assert!(out(&["*.cache_*"], "shop", "cache_x") && out(&["shop.*"], "shop", "a"));
         assert!(out(&["my.db.my.table"], "my.db", "my.table") && !out(&["shop"], "shop", "a"));
         assert!(!out(&["[.x"], "[", "y"), "no glob");
+    }
+
+    #[test]
+    fn tables_in_schemas_are_left_out_with_and_without_the_name_of_the_schema() {
+        let out = |exclude: &str, schema, table| {
+            is_schema_table_left_out(&words(&[exclude]), "shop", schema, table)
+        };
+        assert!(out("shop.cache", "public", "cache") && out("shop.cache", "other", "cache"));
+        assert!(out("shop.public.cache", "public", "cache") && !out("shop.public.cache", "other", "cache"));
+        assert!(out("*.log.*", "log", "a") && !out("*.log.*", "logs", "a"));
+        assert!(!out("shop.log*", "logistics", "orders") && !out("other.public.cache", "public", "cache"));
+        assert!(out("shop.*", "any", "thing") && !out("shop", "public", "shop"));
     }
 }

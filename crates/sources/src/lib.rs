@@ -8,5 +8,6 @@ mod dsn;
 pub mod files;
 pub mod mysql;
 pub mod mysql_physical;
+pub mod postgres;
 pub mod registry;
 mod stream;

@@ -1,6 +1,6 @@
 //! Which source serves which job type: one exhaustive match, so that a new type cannot be forgotten.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nxs_base::ports::source::{Receiver, Source};
 use nxs_base::secret::{Secret, SecretRef};
@@ -11,6 +11,8 @@ use nxs_base::{Error, ErrorKind, Result};
 use crate::files::FilesSource;
 use crate::mysql::MysqlSource;
 use crate::mysql_physical::MysqlPhysical;
+use crate::postgres::PostgresSource;
+use crate::postgres::basebackup::{self, BasebackupSource};
 
 /// What sources get from the program, beside their own settings.
 #[derive(Debug, Clone)]
@@ -46,6 +48,12 @@ pub fn open(entry: &SourceEntry, kind: JobKind, around: &Surroundings) -> Result
         SourceSpec::MysqlPhysical(spec) => {
             Ok(Box::new(MysqlPhysical::new((**spec).clone(), kind, around.clone())?))
         }
+        SourceSpec::Postgres(spec) => {
+            Ok(Box::new(PostgresSource::new((**spec).clone(), entry.index, around.clone())?))
+        }
+        SourceSpec::Basebackup(spec) => {
+            Ok(Box::new(BasebackupSource::new((**spec).clone(), entry.index, around.clone())?))
+        }
         SourceSpec::Later => Err(lacking(kind)),
     }
 }
@@ -59,11 +67,28 @@ pub fn open_receiver(
 ) -> Result<Box<dyn Receiver>> {
     match &entry.spec {
         SourceSpec::Mysql(spec) => MysqlSource::receiver(spec, to, around.clone()),
+        SourceSpec::Postgres(spec) => PostgresSource::receiver(spec, to, around.clone()),
+        SourceSpec::Basebackup(_) => {
+            let text = format!("backups of a `{}` job are data directories of a server", kind.name());
+            Err(Error::new(ErrorKind::Invalid, text).with_hint("Say where with --to DIR."))
+        }
         SourceSpec::Files(_) | SourceSpec::MysqlPhysical(_) => {
             let text = format!("backups of a `{}` job are files, and go into a directory", kind.name());
             Err(Error::new(ErrorKind::Invalid, text).with_hint("Say where with --to DIR."))
         }
         SourceSpec::Later => Err(lacking(kind)),
+    }
+}
+
+/// Finishes a directory into which a tree of this entry of `sources` was restored whole. Says what was done.
+pub fn settle(entry: &SourceEntry, dir: &Path) -> Result<Vec<String>> {
+    match &entry.spec {
+        SourceSpec::Basebackup(_) => basebackup::settle(dir),
+        SourceSpec::Files(_)
+        | SourceSpec::Mysql(_)
+        | SourceSpec::MysqlPhysical(_)
+        | SourceSpec::Postgres(_)
+        | SourceSpec::Later => Ok(Vec::new()),
     }
 }
 
@@ -95,6 +120,8 @@ mod tests {
                 JobKind::MysqlXtrabackup | JobKind::MariadbBackup => {
                     SourceSpec::MysqlPhysical(Box::default())
                 }
+                JobKind::Postgresql => SourceSpec::Postgres(Box::default()),
+                JobKind::PostgresqlBasebackup => SourceSpec::Basebackup(Box::default()),
                 _ => SourceSpec::Later,
             };
             let is_later = spec == SourceSpec::Later;

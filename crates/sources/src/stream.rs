@@ -1,5 +1,8 @@
 //! From a child program to a sink: what all dumps have in common. Bytes are counted, the end is kept for whoever can
-//! tell a whole dump from a cut one, and nothing is believed before the program ended well.
+//! tell a whole dump from a cut one, and nothing is believed before the program ended well. And from a stored dump to a
+//! client, on the way back.
+
+use std::io::Read;
 
 use nxs_base::ports::source::{Artefact, Cancel, DumpReport, Sink};
 use nxs_base::record::Tool as ToolRecord;
@@ -58,6 +61,49 @@ pub(crate) fn pump_judged(
     Ok(Dumped { bytes, tail, ended })
 }
 
+/// Gives `first`, then all that `plain` has, to a program. Fails, with its last words, unless it took all of it and ended
+/// with 0.
+pub(crate) fn feed(tool: Tool, first: &[u8], plain: &mut dyn Read, cancel: &Cancel) -> Result<()> {
+    let mut client = tool.spawn_fed()?;
+    let mut block = first.to_vec();
+    let mut filled = block.len();
+    block.resize(block.len().max(BLOCK_BYTES), 0);
+    while filled > 0 {
+        if let Err(error) = client.write(&block[..filled], cancel) {
+            if error.kind() == ErrorKind::Cancelled {
+                return Err(error);
+            }
+            // The client knows better why it went away.
+            let ended = client.finish(cancel)?;
+            return Err(if ended.status.success() { error } else { ended.failure() });
+        }
+        filled = read_block(plain, &mut block)?;
+    }
+    client.finish(cancel)?.judged()
+}
+
+/// The start of a dump on its way back, as much as is read at once.
+pub(crate) fn head(plain: &mut dyn Read) -> Result<Vec<u8>> {
+    let mut block = vec![0; BLOCK_BYTES];
+    let filled = read_block(plain, &mut block)?;
+    block.truncate(filled);
+    Ok(block)
+}
+
+/// Fills the block as far as there is something.
+fn read_block(plain: &mut dyn Read, block: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < block.len() {
+        match plain.read(&mut block[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::from_io("cannot read the dump", e)),
+        }
+    }
+    Ok(filled)
+}
+
 impl Dumped {
     /// [`ErrorKind::Corrupt`] unless the last line that is not empty starts with `marker`.
     pub(crate) fn ends_with_line(&self, marker: &str) -> Result<()> {
@@ -73,13 +119,17 @@ impl Dumped {
 
     /// A report with the program, and what it complained of as warnings.
     pub(crate) fn report(&self, version: &str, marker: &str) -> DumpReport {
+        DumpReport { end_marker: Some(marker.to_owned()), ..self.unmarked_report(version) }
+    }
+
+    /// The same for a format that tells its end by itself.
+    pub(crate) fn unmarked_report(&self, version: &str) -> DumpReport {
         DumpReport {
             tools: vec![ToolRecord {
                 name: self.ended.name.clone(),
                 version: version.to_owned(),
                 exit_status: self.ended.code(),
             }],
-            end_marker: Some(marker.to_owned()),
             warnings: self.ended.said.iter().map(|line| format!("`{}`: {line}", self.ended.name)).collect(),
             ..DumpReport::default()
         }

@@ -6,6 +6,10 @@
 pub struct Feed {
     /// The client, which takes the plain dump on its standard input; the name of the database follows.
     pub client: &'static str,
+    /// The same for what belongs to a whole server (`@users`), and takes no name.
+    pub of_server: &'static str,
+    /// What keeps a name that opens with a dash from being a key.
+    pub guard: &'static str,
     /// What has to be done before.
     pub before: &'static str,
 }
@@ -31,9 +35,45 @@ pub fn feed(extension: &str) -> Option<Feed> {
     match extension {
         "sql" => Some(Feed {
             client: "mariadb --default-character-set=utf8mb4",
+            of_server: "mariadb --default-character-set=utf8mb4",
+            guard: "-- ",
             before: "The database must exist (`CREATE DATABASE`); what it holds of the same names is replaced. `mysql` \
                      does as well as `mariadb`.",
         }),
+        "pgdump.sql" | "pgdump" => Some(Feed {
+            client: "psql -X -v ON_ERROR_STOP=1 -d",
+            of_server: "psql -X -d postgres",
+            guard: "",
+            before: "The database must exist and be empty; the first line of the dump tells how it was made. The roles that \
+                     own its tables must exist: those of `@globals` go first, and what that says of roles that are there \
+                     already does no harm.",
+        }),
+        "pgdump.custom" => Some(Feed {
+            client: "pg_restore --exit-on-error -d",
+            of_server: "pg_restore -d postgres",
+            guard: "",
+            before: "The database must exist and be empty (`pg_restore --create -d postgres` makes it, under its own name). \
+                     The roles that own its tables must exist: those of `@globals` go first.",
+        }),
         _ => None,
+    }
+}
+
+/// What is to be done with what `tar` unpacked, where that is no tree of files: told by the first part of the name of its
+/// archive. Empty where nothing is.
+pub fn after_unpacking(stem: &str) -> &'static str {
+    let bare = stem
+        .split_once('-')
+        .filter(|(n, _)| n.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(stem, |(_, rest)| rest);
+    match bare {
+        "postgresq_hot" => {
+            "This is a data directory of PostgreSQL. `/tmp/restore` has to be empty before; then:\n\n\
+             ```sh\nchown postgres:postgres /tmp/restore && chmod 700 /tmp/restore\n\
+             pg_verifybackup /tmp/restore   # of the server's version: /usr/lib/postgresql/*/bin\n\
+             # as the user postgres, with `restore_command` set if WAL beyond the backup is wanted:\n\
+             pg_ctl -D /tmp/restore start\n```\n"
+        }
+        _ => "",
     }
 }

@@ -194,6 +194,11 @@ pub trait Receiver {
     /// Feeds a whole plain dump to the server; what was there before goes. Fails if the server's client does, and with
     /// what reading fails with; what got in until then stays in. May be called again after that.
     fn receive(&self, plain: &mut dyn std::io::Read, cancel: &Cancel) -> Result<()>;
+
+    /// What a person should know of what was received: what was there already, and was left as it is.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What a job saves: one entry of `sources`.

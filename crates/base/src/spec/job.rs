@@ -2,6 +2,7 @@
 
 use super::database::{Floor, MysqlSource};
 use super::physical::PhysicalSource;
+use super::postgres::{BasebackupSource, PostgresSource};
 use super::storage::StorageSpec;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,7 +55,7 @@ impl JobKind {
             // Not what `tar` reads, so not under its name; v2's and prepared ones are tar.
             Self::MysqlXtrabackup | Self::MariadbBackup => &["xbstream", "tar"],
             Self::Mysql => &["sql"],
-            Self::Postgresql => &["pgdump.sql", "pgdump"],
+            Self::Postgresql => &["pgdump.sql", "pgdump", "pgdump.custom"],
             Self::Mongodb => &["mongodump"],
             Self::Redis => &["rdb"],
             Self::External => &[],
@@ -130,6 +131,8 @@ pub enum SourceSpec {
     Files(FilesSource),
     Mysql(Box<MysqlSource>),
     MysqlPhysical(Box<PhysicalSource>),
+    Postgres(Box<PostgresSource>),
+    Basebackup(Box<BasebackupSource>),
     /// Read and validated; this build cannot run it yet.
     Later,
 }

@@ -4,10 +4,12 @@ pub mod database;
 pub mod job;
 pub mod main;
 pub mod physical;
+pub mod postgres;
 pub mod storage;
 
 pub use database::{Connect, Floor, MysqlSource, Selection, Tls, TlsMode};
 pub use job::{Compression, FilesSource, JobKind, JobSpec, Require, Rotation, SourceEntry, SourceSpec};
 pub use main::{IoNice, MainSpec, RunSpec};
 pub use physical::{PhysicalSource, Prepare};
+pub use postgres::{BasebackupSource, PgFormat, PostgresSource};
 pub use storage::{Retention, StorageKind, StorageSettings, StorageSpec, Traffic};

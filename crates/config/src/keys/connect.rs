@@ -20,7 +20,8 @@ const WITH_USER: &[J] =
     &[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb];
 const WITH_PASSWORD: &[J] = WITH_PORT;
 
-const WITH_TLS: &[J] = &[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup];
+const WITH_TLS: &[J] =
+    &[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup, J::Postgresql, J::PostgresqlBasebackup];
 
 const fn connect(name: &'static str, kind: KeyType, doc: &'static str) -> Key {
     key(Section::Connect, name, kind, doc)
@@ -38,6 +39,10 @@ pub(super) const KEYS: &[Key] = &[
     connect("socket", KeyType::Path, "Unix socket of the database.")
         .jobs(&[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup, J::Redis])
         .example("/run/mysqld/mysqld.sock"),
+    connect("socket", KeyType::Path, "Unix socket of the server, or the directory that it is in.")
+        .since(NEW)
+        .jobs(&[J::Postgresql, J::PostgresqlBasebackup])
+        .example("/run/postgresql"),
     connect("db_user", KeyType::Text, "User.").jobs(WITH_USER).example("backup"),
     connect("db_password", KeyType::Secret, "Password.")
         .jobs(WITH_PASSWORD)

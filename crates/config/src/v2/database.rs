@@ -2,7 +2,8 @@
 //! [`crate::read`].
 
 use nxs_base::spec::{
-    Connect, JobKind, MysqlSource, PhysicalSource, Prepare, Selection, SourceEntry, SourceSpec, Tls, TlsMode,
+    BasebackupSource, Connect, JobKind, MysqlSource, PgFormat, PhysicalSource, PostgresSource, Prepare,
+    Selection, SourceEntry, SourceSpec, Tls, TlsMode,
 };
 
 use crate::keys::{Section, What};
@@ -36,6 +37,18 @@ pub(super) fn read(reader: &mut Reader, source: &Fields<'_>, kind: JobKind) -> S
                 is_slave: source.flag("is_slave").unwrap_or(false),
                 extra_keys,
             }))
+        }
+        JobKind::Postgresql => SourceSpec::Postgres(Box::new(PostgresSource {
+            connect,
+            databases: selection(source),
+            format: match source.text("format") {
+                Some("custom") => PgFormat::Custom,
+                _ => PgFormat::Plain,
+            },
+            extra_keys,
+        })),
+        JobKind::PostgresqlBasebackup => {
+            SourceSpec::Basebackup(Box::new(BasebackupSource { connect, extra_keys }))
         }
         _ => SourceSpec::Later,
     }

@@ -101,9 +101,10 @@ fn push_line(page: &mut String, line: &GuideLine, fetch: Fetch<'_>) {
             stock::START_FROM_IT
         ),
         [key] => format!(
-            "Newest: {}{state}.\n\n```sh\nmkdir -p /tmp/restore\n{}\n```\n",
+            "Newest: {}{state}.\n\n```sh\nmkdir -p /tmp/restore\n{}\n```\n{}",
             line.when,
-            command(key)
+            command(key),
+            after_unpacking(key)
         ),
         keys => {
             let steps: Vec<String> = keys
@@ -134,6 +135,11 @@ fn extension_of(key: &str) -> Option<String> {
     Some(discrete::parse(&ObjectKey::new(key).ok()?)?.name.extension)
 }
 
+fn after_unpacking(key: &str) -> &'static str {
+    let name = ObjectKey::new(key).ok().and_then(|key| discrete::parse(&key)).map(|parsed| parsed.name);
+    name.map_or("", |name| stock::after_unpacking(&name.stem))
+}
+
 fn feed_of(key: &str) -> Option<Feed> {
     stock::feed(&extension_of(key)?)
 }
@@ -154,12 +160,12 @@ fn decompress(key: &str) -> &'static str {
 /// The command that feeds a dump to its client. What belongs to a whole server (`@users`) goes into no database.
 fn feed_command(feed: Feed, key: &str, root: &str) -> String {
     let decompress = decompress(key);
-    let database = match root.strip_prefix('@') {
-        Some(_) => String::new(),
-        None if root.starts_with('-') => format!(" -- {}", quoted(root)),
-        None => format!(" {}", quoted(root)),
+    let client = match root.strip_prefix('@') {
+        Some(_) => feed.of_server.to_owned(),
+        None if root.starts_with('-') => format!("{} {}{}", feed.client, feed.guard, quoted(root)),
+        None => format!("{} {}", feed.client, quoted(root)),
     };
-    format!("{decompress} {} | {}{database}", quote(key), feed.client)
+    format!("{decompress} {} | {client}", quote(key))
 }
 
 /// The command that unpacks one archive.

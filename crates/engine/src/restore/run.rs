@@ -71,6 +71,8 @@ impl fmt::Debug for Excludes {
 /// One restored target.
 #[derive(Debug, Clone)]
 pub struct Restored {
+    /// Place in `sources`, from 0; 0 where nobody knows.
+    pub source: usize,
     pub target: String,
     pub root: String,
     pub storage: String,
@@ -90,6 +92,7 @@ pub struct Restored {
 impl Restored {
     fn new(candidate: &Candidate, copy: &Copy) -> Self {
         Self {
+            source: candidate.source.unwrap_or(0),
             target: candidate.target.clone(),
             root: candidate.root.clone(),
             storage: copy.storage_name.clone(),

@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use nxs_base::spec::JobSpec;
 use nxs_base::spec::job::SourceSpec;
+use nxs_base::spec::{JobKind, JobSpec};
 use nxs_base::units::human_bytes;
 use nxs_engine::restore::select::Wanted;
 use nxs_engine::restore::{self, Excludes, Request, Restored};
-use nxs_sources::files;
+use nxs_sources::{files, registry};
 
 use super::{restore_dump, when};
 use crate::app::{self, Env};
@@ -37,6 +37,10 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Ended {
     }
     if restore_dump::is_meant(args) {
         return Ok(restore_dump::run(env, &spec, job, &wanted, args));
+    }
+    if args.in_place && job.kind == JobKind::PostgresqlBasebackup {
+        env.console.say("a data directory is restored into an empty one: say where with --to DIR");
+        return Ok(Exit::Usage);
     }
     let excludes = args.delete.then(|| excludes_of(job)).transpose();
     let excludes = excludes.map_err(|error| {
@@ -75,6 +79,9 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Ended {
             text.push_str(&format!("delete {}\n", harmless(path)));
         }
         say(env, restored, &request);
+        if !request.dry_run && !request.in_place && request.paths.is_empty() && !restored.is_salvaged {
+            is_whole &= settle(env, job, restored, &request);
+        }
         is_whole &= restored.extracted.problem_count == 0 && !restored.is_salvaged;
     }
     let exit = match (report.restored.is_empty(), is_whole) {
@@ -83,6 +90,21 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Ended {
         (false, false) => Exit::Partial,
     };
     Ok(app::said(env, env.console.data(&text), exit))
+}
+
+/// What a source has to do with what was restored of it; false if that failed.
+fn settle(env: &Env, job: &JobSpec, restored: &Restored, request: &Request) -> bool {
+    let Some(entry) = job.sources.iter().find(|entry| entry.index == restored.source) else { return true };
+    match registry::settle(entry, &request.to) {
+        Ok(notes) => {
+            notes.iter().for_each(|note| env.console.say(note));
+            true
+        }
+        Err(error) => {
+            env.console.say_error(&error);
+            false
+        }
+    }
 }
 
 /// What the sources of the job leave out of its backups, as it is configured now.

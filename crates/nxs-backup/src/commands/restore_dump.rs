@@ -64,6 +64,7 @@ pub(super) fn run(env: &Env, spec: &RunSpec, job: &JobSpec, wanted: &Wanted<'_>,
         };
         let given = dump::give(&ctx, job, &candidate, outlet)?;
         say(env, &given, &shown(env, &candidate), &place);
+        receiver.iter().flat_map(|r| r.notes()).for_each(|note| env.console.say(&note));
         Ok(())
     });
     match given {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nxs_testkit::servers::mariadb::{self, MariaDb};
+use nxs_testkit::servers::postgres;
 
 pub(crate) const MARKER: &str = "-- Dump completed";
 
@@ -40,11 +41,15 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) fn new(sources: &[String]) -> Self {
+        Self::of("mysql", sources)
+    }
+
+    pub(crate) fn of(kind: &'static str, sources: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("bin")).unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
         let storages = vec![dir.path().join("backup")];
-        Self { dir, storages, sources: sources.to_vec(), kind: "mysql", keys: String::new() }
+        Self { dir, kind, storages, sources: sources.to_vec(), keys: String::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -88,6 +93,7 @@ impl House {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nxs-backup"));
         command.arg("-c").arg(self.config()).args(args);
         command.env("TZ", "UTC").env("HOME", self.path("home")).env("DB_PASSWORD", mariadb::PASSWORD);
+        command.env("PG_PASSWORD", postgres::PASSWORD);
         let path = std::env::var("PATH").unwrap();
         command.env("PATH", format!("{}:{path}", self.path("bin").display()));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,6 +1,8 @@
 //! Jobs over real database servers: what is dumped, what must never look like a dump, and the way back.
 
 #[cfg(test)]
+mod basebackup;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod house;
@@ -8,6 +10,10 @@ mod house;
 mod mysql;
 #[cfg(test)]
 mod physical;
+#[cfg(test)]
+mod postgres;
+#[cfg(test)]
+mod postgres_faults;
 #[cfg(test)]
 mod replica;
 #[cfg(test)]

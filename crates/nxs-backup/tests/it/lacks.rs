@@ -12,10 +12,14 @@ fn job(kind: JobKind) -> String {
 }
 
 fn later() -> impl Iterator<Item = JobKind> {
-    let has = |kind: &JobKind| {
-        kind.group() == "files"
-            || matches!(kind, JobKind::Mysql | JobKind::MysqlXtrabackup | JobKind::MariadbBackup)
-    };
+    let dumped = [
+        JobKind::Mysql,
+        JobKind::MysqlXtrabackup,
+        JobKind::MariadbBackup,
+        JobKind::Postgresql,
+        JobKind::PostgresqlBasebackup,
+    ];
+    let has = move |kind: &JobKind| kind.group() == "files" || dumped.contains(kind);
     JobKind::ALL.into_iter().filter(move |kind| !has(kind))
 }
 

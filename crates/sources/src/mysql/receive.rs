@@ -12,11 +12,10 @@ use super::server::{Server, quoted_name, quoted_text};
 use super::{SYSTEM, USERS, defaults};
 use crate::dsn::Dsn;
 use crate::registry::{Destination, Surroundings};
+use crate::stream;
 
 /// Variable with the password for `--into`; without it that of the job is taken.
 const PASSWORD: &str = "NXS_RESTORE_PASSWORD";
-/// What is read at once.
-const BLOCK_BYTES: usize = 256 << 10;
 /// Bytes at the start of a dump in which it would name its own database.
 const HEAD_BYTES: usize = 16 << 10;
 
@@ -122,41 +121,14 @@ impl Receiver for Database {
     }
 
     fn receive(&self, plain: &mut dyn Read, cancel: &Cancel) -> Result<()> {
-        let mut block = vec![0; BLOCK_BYTES];
-        let mut filled = read_block(plain, &mut block)?;
-        self.check_head(&block[..filled])?;
-        let (name, clause) = (quoted_name(&self.name), defaults::clause(&block[..filled]));
+        let head = stream::head(plain)?;
+        self.check_head(&head)?;
+        let (name, clause) = (quoted_name(&self.name), defaults::clause(&head));
         self.server
             .tell(&self.client, &format!("DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}{clause}"))?;
         let tool = self.server.tool(&self.client)?;
         let tool = tool.args(["--batch", "--no-auto-rehash", "--max-allowed-packet=1G"]);
         let tool = tool.arg("--default-character-set=utf8mb4").arg(format!("--database={}", self.name));
-        let mut client = tool.spawn_fed()?;
-        while filled > 0 {
-            if let Err(error) = client.write(&block[..filled], cancel) {
-                if error.kind() == ErrorKind::Cancelled {
-                    return Err(error);
-                }
-                // The client knows better why it went away.
-                let ended = client.finish(cancel)?;
-                return Err(if ended.status.success() { error } else { self.server.judged(ended.failure()) });
-            }
-            filled = read_block(plain, &mut block)?;
-        }
-        client.finish(cancel)?.judged().map_err(|error| self.server.judged(error))
+        stream::feed(tool, &head, plain, cancel).map_err(|error| self.server.judged(error))
     }
-}
-
-/// Fills the block as far as there is something.
-fn read_block(plain: &mut dyn Read, block: &mut [u8]) -> Result<usize> {
-    let mut filled = 0;
-    while filled < block.len() {
-        match plain.read(&mut block[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Error::from_io("cannot read the dump", e)),
-        }
-    }
-    Ok(filled)
 }
