@@ -31,7 +31,7 @@ fn fails(house: &House, code: i32, words: &str) -> Said {
     said
 }
 
-fn judge(house: &House, said: &Said, code: i32, words: &str, before: &[String]) {
+pub(crate) fn judge(house: &House, said: &Said, code: i32, words: &str, before: &[String]) {
     assert_eq!(said.code, Some(code), "{said:?}");
     assert!(said.log.contains("ERROR ") && said.err.contains(words), "no `{words}` in {said:?}");
     assert_eq!(house.files(0), before, "{said:?}");
@@ -240,11 +240,11 @@ fn a_dump_that_shrank_is_warned_of_and_one_that_nearly_vanished_is_not_kept() {
     assert!(said.log.contains("less than 50 % of"), "{said:?}");
 }
 
-fn kill(signal: &str, pid: u32) {
+pub(crate) fn kill(signal: &str, pid: u32) {
     assert!(Command::new("kill").args(["-s", signal, &pid.to_string()]).status().unwrap().success());
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < Duration::from_secs(60), "waited in vain for {what}");

@@ -165,3 +165,217 @@ fn a_database_comes_back_under_another_name_as_it_was_made_and_over_nothing_that
         server.sql("postgres", "DROP DATABASE copy");
     }
 }
+
+#[test]
+fn roles_and_databases_go_into_another_server_and_roles_that_are_there_keep_what_they_have() {
+    let server = Postgres::start();
+    server.sql(
+        "postgres",
+        "CREATE ROLE \"the boss\" LOGIN PASSWORD 'one'; CREATE ROLE reader PASSWORD 'two'; GRANT reader TO \"the boss\"",
+    );
+    fill(&server, "shop");
+    server.sql("shop", "ALTER TABLE item OWNER TO \"the boss\"; GRANT SELECT ON customer TO reader");
+    let house = house(&[dumped(&server, "all", ", excludes: [postgres]")]);
+    house.start();
+    let fresh = Postgres::start();
+    fresh.sql("postgres", "CREATE ROLE reader LOGIN PASSWORD 'mine'");
+    let address = |user: &str, name: &str| format!("postgresql://{user}@127.0.0.1:{}/{name}", fresh.port());
+    let passwords = |server: &Postgres| {
+        server.sql("postgres", "SELECT rolname, rolpassword, rolcanlogin FROM pg_authid WHERE rolname IN ('reader', 'the boss') ORDER BY 1")
+    };
+    // Without the roles nothing can belong to them.
+    let into = address(postgres::USER, "copy");
+    let said = house.run(&["restore", "db", "--target", "shop", "--into", &into]);
+    assert!(said.code == Some(1) && said.err.contains("role \"the boss\" does not exist"), "{said:?}");
+    assert!(said.err.contains("--target @globals"), "{said:?}");
+    let before = passwords(&fresh);
+    let said = restored(&house, &["--target", "@globals", "--into", &into]);
+    assert!(said.err.contains("role \"reader\"") && said.err.contains("left as they are"), "{said:?}");
+    assert!(passwords(&fresh).contains(before.trim()), "{}", passwords(&fresh));
+    assert_eq!(fresh.sql("postgres", "SELECT pg_has_role('the boss', 'reader', 'member')"), "t\n");
+    let said = restored(&house, &["--target", "@globals", "--into", &into, "--overwrite"]);
+    assert!(said.err.contains("altered"), "{said:?}");
+    assert_eq!(passwords(&fresh), passwords(&server));
+    let said = house.run(&["restore", "db", "--target", "@globals", "--as", "x"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    // What the first attempt left is not empty.
+    let said = house.run(&["restore", "db", "--target", "shop", "--into", &into]);
+    assert!(said.code == Some(1) && said.err.contains("is not empty"), "{said:?}");
+    restored(&house, &["--target", "shop", "--into", &into, "--overwrite"]);
+    assert_eq!(fresh.fingerprint("copy"), server.fingerprint("shop"));
+    // By the socket, without a password; and with one of its own.
+    let socket =
+        format!("postgresql://postgres@/odd%20name?host={}&port={}", fresh.socket().display(), fresh.port());
+    restored(&house, &["--target", "shop", "--into", &socket]);
+    assert_eq!(fresh.fingerprint("odd name"), server.fingerprint("shop"));
+    fresh.sql("postgres", "CREATE ROLE other SUPERUSER LOGIN PASSWORD 'se cret'");
+    let args = ["restore", "db", "--target", "shop", "--into", &address("other", "x")];
+    let said = house.run(&args);
+    assert!(said.code == Some(1) && said.err.contains("password authentication failed"), "{said:?}");
+    assert!(!said.err.contains("#0rd"), "{said:?}");
+    let mut command = house.command(&args);
+    command.env("NXS_RESTORE_PASSWORD", "se cret");
+    let said = house.finish(command);
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+#[test]
+fn tables_are_left_out_with_their_partitions_and_what_may_not_be_read_is_an_error() {
+    let server = Postgres::start();
+    fill(&server, "shop");
+    server.sql("shop", "CREATE SCHEMA other; CREATE TABLE other.cache_a (id int); CREATE TABLE cache_b (id int); CREATE TABLE cached (id int)");
+    let mut house = house(&[dumped(
+        &server,
+        "[shop]",
+        ", excludes: ['shop.other.cache_*', 'sh*.log', 'shop.*.cache_b']",
+    )]);
+    let said = house.start();
+    assert!(said.log.contains("`shop`: 5 tables are left out"), "{said:?}");
+    let text = house.text("shop");
+    assert!(
+        !text.contains("cache_")
+            && !text.contains("TABLE public.log")
+            && text.contains("TABLE public.cached")
+    );
+    // A user of its own, from no rights to all that are needed.
+    server.sql("postgres", "CREATE ROLE little LOGIN PASSWORD 'x'");
+    let connect =
+        format!("{{db_host: 127.0.0.1, db_port: {}, db_user: little, db_password: x}}", server.port());
+    let source =
+        |target: &str| format!("{{connect: {connect}, target: {target}, gzip: yes, extra_keys: ''}}");
+    house.sources = vec![source("[shop]")];
+    let said = house.run(&["start"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("permission denied for") && said.err.contains("docs/databases.md"), "{said:?}");
+    server.sql("shop", "GRANT pg_read_all_data TO little");
+    let said = house.run(&["start"]);
+    assert!(said.code == Some(1) && said.err.contains("permission denied for large object"), "{said:?}");
+    server.sql("shop", "GRANT SELECT ON LARGE OBJECT 4711 TO little");
+    house.sources = vec![source("all")];
+    let said = house.run(&["start"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!said.log.contains("WARNING"), "{said:?}");
+    assert!(house.newest("@globals").contains("PASSWORD 'SCRAM"));
+    server.sql("shop", "REVOKE pg_read_all_data FROM little");
+    house.sources = vec![source("all").replace("gzip", "excludes: [shop], gzip")];
+    let said = house.run(&["start"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.log.contains("WARNING") && said.log.contains("oles are saved without their passwords"),
+        "{said:?}"
+    );
+    let roles = house.newest("@globals");
+    assert!(roles.contains("CREATE ROLE little;") && !roles.contains("SCRAM"), "{roles}");
+}
+
+#[test]
+fn credentials_are_taken_from_the_configuration_before_those_of_the_home_directory() {
+    let server = Postgres::start();
+    server.sql("postgres", "CREATE DATABASE shop");
+    let mut house = house(&[dumped(&server, "[shop]", "")]);
+    let passwords = |text: &str| {
+        let path = house.path("home/.pgpass");
+        fs::write(&path, format!("*:*:*:*:{text}\n")).unwrap();
+        Command::new("chmod").arg("600").arg(&path).status().unwrap();
+    };
+    passwords("wrong");
+    house.start();
+    passwords(&postgres::PASSWORD.replace('\\', "\\\\").replace(':', "\\:"));
+    let connect = |keys: &str| {
+        format!("{{connect: {{{keys}}}, target: [shop], gzip: yes, extra_keys: '--no-owner -O'}}")
+    };
+    let network = format!("db_host: 127.0.0.1, db_port: {}, db_user: backup", server.port());
+    let by_socket = [
+        format!("socket: {}, db_port: {}, db_user: postgres", server.socket().display(), server.port()),
+        format!("socket: {}/.s.PGSQL.{}, db_user: postgres", server.socket().display(), server.port()),
+    ];
+    for keys in [&network, &by_socket[0], &by_socket[1]] {
+        house.sources = vec![connect(keys)];
+        house.start();
+    }
+}
+
+#[test]
+fn the_way_to_the_server_is_encrypted_where_that_is_asked_for() {
+    let server = Postgres::start();
+    server.sql("postgres", "CREATE DATABASE shop");
+    let secure = |server: &Postgres, keys: &str| {
+        dumped(server, "[shop]", "").replace("connect: {", &format!("connect: {{{keys}, "))
+    };
+    let mut house = house(&[secure(&server, "tls: required")]);
+    let said = house.run(&["start"]);
+    assert!(said.code == Some(1) && said.err.contains("does not support SSL"), "{said:?}");
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=127.0.0.1"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &path("key"), "-out", &path("crt")])
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    postgres::own(&dir.path().join("key"));
+    let settings = [
+        "ssl=on".to_owned(),
+        format!("ssl_cert_file={}", path("crt")),
+        format!("ssl_key_file={}", path("key")),
+    ];
+    let server = Postgres::start_with(&settings.each_ref().map(String::as_str));
+    server.sql("postgres", "CREATE DATABASE shop");
+    for (keys, code) in [
+        ("tls: required".to_owned(), 0),
+        (format!("tls: verified, tls_ca: {}", path("crt")), 0),
+        ("tls: verified".to_owned(), 1),
+        ("tls: off".to_owned(), 0),
+    ] {
+        house.sources = vec![secure(&server, &keys)];
+        let said = house.run(&["start"]);
+        assert_eq!(said.code, Some(code), "{keys}: {said:?}");
+    }
+}
+
+#[test]
+fn dumps_of_version_2_are_restored_by_their_names() {
+    let server = Postgres::start();
+    server.sql("postgres", "CREATE DATABASE shop");
+    let house = house(&[dumped(&server, "[shop]", "")]);
+    let dir = house.storages[0].join("shop/daily");
+    fs::create_dir_all(&dir).unwrap();
+    for (day, extension) in [(1, "pgdump"), (2, "pgdump.sql")] {
+        let path = dir.join(format!("shop_2020-01-0{day}_03-00.{extension}"));
+        fs::write(&path, format!("CREATE TABLE old (day{day} int);\n")).unwrap();
+    }
+    house.start();
+    for day in [1, 2] {
+        let name = format!("older{day}");
+        restored(&house, &["--target", "shop", "--at", &format!("2020-01-0{day} 12:00"), "--as", &name]);
+        let question = "SELECT column_name FROM information_schema.columns WHERE table_name = 'old'";
+        assert_eq!(server.sql(&name, question), format!("day{day}\n"));
+    }
+}
+
+#[test]
+fn a_standby_is_dumped_as_its_primary_is() {
+    let primary = Postgres::start();
+    fill(&primary, "shop");
+    let copy = tempfile::tempdir().unwrap();
+    let data = copy.path().join("data");
+    let mut clone = primary.tool("pg_basebackup");
+    clone.args(["--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "-D"]).arg(&data);
+    assert!(clone.status().unwrap().success());
+    postgres::own(&data);
+    let standby = Postgres::start_on(&data, &[]);
+    assert_eq!(standby.sql("postgres", "SELECT pg_is_in_recovery()"), "t\n");
+    let house = house(&[dumped(&standby, "all", ", excludes: [postgres]")]);
+    let said = house.start();
+    assert!(!said.log.contains("WARNING"), "{said:?}");
+    let address = format!("postgresql://{}@127.0.0.1:{}/copy", postgres::USER, primary.port());
+    restored(&house, &["--target", "shop", "--into", &address]);
+    assert_eq!(primary.fingerprint("copy"), primary.fingerprint("shop"));
+    let physical = House::of("postgresql_basebackup", &[source(&standby, ", extra_keys: ''")]);
+    fs::set_permissions(physical.path(""), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    physical.start();
+    let said = physical.run(&["restore", "db", "--to", physical.path("data").to_str().unwrap()]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.err.contains("as its manifest says"), "{said:?}");
+}
