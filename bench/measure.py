@@ -11,11 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from databases import Databases
 from increments import Increments
 from tools import CONFIG, MIB, STORE, Run, Table, calls, pairs
 
 
-class Bench(Increments):
+class Bench(Increments, Databases):
     def __init__(self, options):
         self.bin = options.bin
         self.tools = Path(options.tools)

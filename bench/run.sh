@@ -2,7 +2,8 @@
 # Measures the backup and the restore of files against stock tools, side by side in one run, and prints a table.
 #
 #   bench/run.sh [NAME...]     names: gzip zstd cold restore one-file memory big increment increment-million
-#                              increment-sim increment-restore increment-file increment-rename (none: all these) year
+#                              increment-sim increment-restore increment-file increment-rename databases
+#                              (none: all these) year
 #
 # NXS_BENCH_DIR    where trees and archives lie; kept (default: a new directory in /var/tmp, removed at the end)
 # NXS_BENCH_PAIRS  pairs of every measurement (default 5)
@@ -21,6 +22,11 @@ install_tools() {
   [ -x /usr/bin/time ] || missing+=(time)
   command -v restic > /dev/null || missing+=(restic)
   command -v borg > /dev/null || missing+=(borgbackup)
+  case " ${names[*]} " in *" databases "*)
+    command -v mariadbd > /dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
+    command -v mariadb-backup > /dev/null || missing+=(mariadb-backup)
+    command -v pg_basebackup > /dev/null || missing+=(postgresql)
+  esac
   [ ${#missing[@]} = 0 ] && return
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"
 }
@@ -35,10 +41,10 @@ make_tree() {
 
 names=("$@")
 [ ${#names[@]} = 0 ] && names=(gzip zstd cold restore one-file memory big increment increment-million
-  increment-sim increment-restore increment-file increment-rename)
+  increment-sim increment-restore increment-file increment-rename databases)
 for name in "${names[@]}"; do
   case $name in
-    gzip | zstd | cold | restore | one-file | memory | big | year) ;;
+    gzip | zstd | cold | restore | one-file | memory | big | year | databases) ;;
     increment | increment-million | increment-sim | increment-restore | increment-file | increment-rename) ;;
     *) echo "unknown benchmark: $name" >&2; exit 2 ;;
   esac

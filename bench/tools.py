@@ -89,7 +89,7 @@ class Table:
         cpu = statistics.median(o.cpu / t.cpu for o, t in zip(ours, theirs))
         wall = [statistics.median(r.wall for r in side) for side in runs]
         used = [statistics.median(r.cpu for r in side) for side in runs]
-        bars = f"<= {bar:.1f}" + (f" ({aim:.1f})" if aim else "")
+        bars = f"<= {bar:g}" + (f" ({aim:g})" if aim else "")
         note = f"CPU {used[0]:.2f} s, rival {used[1]:.2f} s, factor {cpu:.2f}; {note}".rstrip("; ")
         self.line(work, f"{wall[0]:.2f} s", f"{wall[1]:.2f} s", f"{factor:.2f}", bars, factor <= bar, note)
 

@@ -15,6 +15,7 @@ use std::io::Read;
 use nxs_archive::frames::{self, Codec, FrameReader, FrameRecord, ParallelReader};
 use nxs_archive::index::IndexReader;
 use nxs_archive::tar::{TarReader, acl, safe_path};
+use nxs_archive::xbstream::{Parser, Piece};
 use nxs_base::diag::Severity;
 use nxs_base::layout::{RECORD_SUFFIX, Role, discrete};
 use nxs_base::naming;
@@ -61,6 +62,43 @@ pub fn tar(data: &[u8]) {
             }
         }
         assert_eq!(got, entry.data_bytes, "data of a member that was read without an error");
+    }
+}
+
+/// A stream of `mariadb-backup`, in pieces as long as the first byte says.
+pub fn xbstream(data: &[u8]) {
+    let Some((piece_bytes, stream)) = data.split_first() else { return };
+    let mut parser = Parser::new();
+    let mut bytes_seen = 0;
+    let mut ends = 0;
+    let is_safe = |path: &[u8]| {
+        let path = safe_path(path).expect("a path that was let through stays beneath");
+        assert!(!path.is_empty() && !path.contains(&0));
+    };
+    let mut take = |piece: Piece<'_>| {
+        match piece {
+            Piece::Data { path, offset, bytes } => {
+                is_safe(path);
+                assert!(offset.checked_add(bytes.len() as u64).is_some());
+                bytes_seen += bytes.len() as u64;
+            }
+            Piece::End { path, .. } => {
+                is_safe(path);
+                ends += 1;
+            }
+            Piece::Again { path } | Piece::Removed { path } => is_safe(path),
+            Piece::Renamed { from, to } => {
+                is_safe(from);
+                is_safe(to);
+            }
+        }
+        Ok(())
+    };
+    let mut pieces = stream.chunks(usize::from(*piece_bytes).max(1));
+    let pushed = pieces.try_for_each(|piece| parser.push(piece, &mut take));
+    match pushed.and_then(|()| parser.finish()) {
+        Ok(totals) => assert_eq!((totals.bytes, totals.files), (bytes_seen, ends)),
+        Err(error) => is_about_the_bytes(&error),
     }
 }
 

@@ -78,7 +78,7 @@ pub fn run(
         ..Wanted::default()
     };
     let mut chosen = select::candidates(job, ctx.server_name, &shelves, &wanted, &zone);
-    chosen.retain(|candidate| !candidate.is_dump());
+    chosen.retain(|candidate| !candidate.is_dump);
     if request.at.is_some() {
         chosen = select::newest(chosen, job, &wanted).unwrap_or_default();
     }

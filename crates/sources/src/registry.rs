@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nxs_base::ports::source::{Receiver, Source};
+use nxs_base::record::Tool;
 use nxs_base::secret::{Secret, SecretRef};
 use nxs_base::spec::job::SourceEntry;
 use nxs_base::spec::{JobKind, SourceSpec};
@@ -30,8 +31,12 @@ pub struct Destination {
     pub dsn: Option<String>,
     /// Another name than that of the address, or of what was saved.
     pub name: Option<String>,
+    /// An empty directory instead of a database.
+    pub dir: Option<PathBuf>,
     /// What was saved: the database.
     pub root: String,
+    /// The programs that made the backup, as its record has them.
+    pub made_by: Vec<Tool>,
     /// What is there already may go.
     pub may_replace: bool,
 }
@@ -72,7 +77,8 @@ pub fn open_receiver(
             let text = format!("backups of a `{}` job are data directories of a server", kind.name());
             Err(Error::new(ErrorKind::Invalid, text).with_hint("Say where with --to DIR."))
         }
-        SourceSpec::Files(_) | SourceSpec::MysqlPhysical(_) => {
+        SourceSpec::MysqlPhysical(_) => MysqlPhysical::receiver(to),
+        SourceSpec::Files(_) => {
             let text = format!("backups of a `{}` job are files, and go into a directory", kind.name());
             Err(Error::new(ErrorKind::Invalid, text).with_hint("Say where with --to DIR."))
         }

@@ -54,19 +54,15 @@ pub struct Candidate {
     pub root: String,
     pub started: Timestamp,
     pub complete: bool,
+    /// Whether it is one stream for a program of its own, and no tree of files.
+    pub is_dump: bool,
     pub copies: Vec<Copy>,
 }
 
 impl Candidate {
-    /// Whether it is one stream for a server's client, and no tree of files.
-    pub fn is_dump(&self) -> bool {
-        let name = self.copies.first().and_then(|copy| copy.entry.name.as_ref());
-        name.is_some_and(|name| name.extension != "tar")
-    }
-
     /// [`ErrorKind::Invalid`] for a dump, in which there are no paths.
     pub fn check_tree(&self) -> Result<()> {
-        if !self.is_dump() {
+        if !self.is_dump {
             return Ok(());
         }
         let text = format!("`{}` is a dump of a database, and no tree of files", self.target);
@@ -232,6 +228,9 @@ fn candidate(
 ) -> Option<(String, Candidate)> {
     let started = entry.started(zone);
     let complete = entry.is_complete();
+    // A physical copy of MySQL is a dump in any form: its tar, too, has to be prepared.
+    let is_dump = matches!(job.kind, JobKind::MysqlXtrabackup | JobKind::MariadbBackup)
+        || entry.name.as_ref().is_some_and(|name| name.extension != "tar");
     if let Some(record) = entry.record() {
         let ours = record.job == job.name && record.server_name == server;
         return ours.then(|| {
@@ -241,6 +240,7 @@ fn candidate(
                 root: record.root.clone(),
                 started,
                 complete,
+                is_dump,
                 copies: Vec::new(),
             };
             (record.id.to_string(), candidate)
@@ -252,8 +252,15 @@ fn candidate(
         return None;
     }
     let target = if part.is_empty() { stem.to_owned() } else { part.to_owned() };
-    let candidate =
-        Candidate { source: None, target, root: String::new(), started, complete, copies: Vec::new() };
+    let candidate = Candidate {
+        source: None,
+        target,
+        root: String::new(),
+        started,
+        complete,
+        is_dump,
+        copies: Vec::new(),
+    };
     Some((format!("{part}/{}", entry.key.file_name()), candidate))
 }
 

@@ -92,7 +92,7 @@ pub fn find(
     let (shelves, problems) = select::shelves(storages);
     let zone = ctx.clock.now().time_zone().clone();
     let mut candidates = select::candidates(job, ctx.server_name, &shelves, wanted, &zone);
-    candidates.retain(|candidate| !candidate.is_dump());
+    candidates.retain(|candidate| !candidate.is_dump);
     candidates.reverse();
     let mut by_target: BTreeMap<_, Vec<&Candidate>> = BTreeMap::new();
     for candidate in &candidates {

@@ -35,7 +35,7 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Ended {
     if args.list {
         return Ok(restore_dump::list(env, &spec, job, &wanted));
     }
-    if restore_dump::is_meant(args) {
+    if restore_dump::is_meant(job, args) {
         return Ok(restore_dump::run(env, &spec, job, &wanted, args));
     }
     if args.in_place && job.kind == JobKind::PostgresqlBasebackup {

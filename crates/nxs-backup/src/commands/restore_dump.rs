@@ -1,7 +1,8 @@
 //! `restore` of a dump: to standard output, or into a database. Which copy and whether it is whole is the engine's,
 //! the client of the server that of the sources.
 
-use nxs_base::spec::{JobSpec, RunSpec, SourceEntry};
+use nxs_base::record::Tool;
+use nxs_base::spec::{JobKind, JobSpec, RunSpec, SourceEntry};
 use nxs_base::units::human_bytes;
 use nxs_base::{Error, ErrorKind, Result};
 use nxs_engine::restore::dump::{self, Given, Outlet};
@@ -14,9 +15,10 @@ use crate::exit::Exit;
 use crate::messages::harmless;
 use crate::shelf::{self, Reached};
 
-/// Whether these arguments are about dumps.
-pub(super) fn is_meant(args: &RestoreArgs) -> bool {
-    args.stdout || args.into.is_some() || args.name.is_some()
+/// Whether a dump is restored by these arguments.
+pub(super) fn is_meant(job: &JobSpec, args: &RestoreArgs) -> bool {
+    let is_physical = matches!(job.kind, JobKind::MysqlXtrabackup | JobKind::MariadbBackup);
+    args.stdout || args.into.is_some() || args.name.is_some() || is_physical
 }
 
 /// Lists what could be restored, one copy in a line: start, target, storage, key.
@@ -95,10 +97,17 @@ fn open_receiver(
     let to = Destination {
         dsn: args.into.clone(),
         name: args.name.clone(),
+        dir: args.to.clone(),
         root: root.clone(),
+        made_by: made_by(candidate),
         may_replace: args.overwrite,
     };
     registry::open_receiver(entry, job.kind, &to, &app::surroundings(spec))
+}
+
+/// The programs that a record names.
+fn made_by(candidate: &Candidate) -> Vec<Tool> {
+    candidate.copies.iter().find_map(|copy| copy.entry.record()).map_or_else(Vec::new, |r| r.tools.clone())
 }
 
 fn shown(env: &Env, candidate: &Candidate) -> String {

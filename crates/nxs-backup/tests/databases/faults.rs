@@ -24,7 +24,7 @@ fn scene() -> (MariaDb, House) {
 }
 
 /// Runs, and holds the end against what a fault may do: an error that says `words`, no new object, nothing left running.
-fn fails(house: &House, code: i32, words: &str) -> Said {
+pub(crate) fn fails(house: &House, code: i32, words: &str) -> Said {
     let before = house.files(0);
     let said = house.run(&["start", "--json"]);
     judge(house, &said, code, words, &before);

@@ -11,6 +11,10 @@ mod mysql;
 #[cfg(test)]
 mod physical;
 #[cfg(test)]
+mod physical_faults;
+#[cfg(test)]
+mod physical_way_back;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod postgres_faults;

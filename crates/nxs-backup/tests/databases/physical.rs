@@ -52,10 +52,10 @@ pub(crate) fn archives(house: &House) -> Vec<PathBuf> {
 }
 
 /// A client that pays and sends in one transaction, over and over.
-struct Writer(Child);
+pub(crate) struct Writer(Child);
 
 impl Writer {
-    fn start(server: &MariaDb) -> Self {
+    pub(crate) fn start(server: &MariaDb) -> Self {
         let procedure = "CREATE PROCEDURE shop.busy() BEGIN DECLARE i INT DEFAULT \
              (SELECT COALESCE(MAX(n), 0) FROM shop.paid); WHILE i < 100000000 DO SET i = i + 1; START TRANSACTION; \
              INSERT INTO shop.paid VALUES (i); INSERT INTO shop.sent VALUES (i); COMMIT; END WHILE; END //";
@@ -77,7 +77,7 @@ impl Drop for Writer {
 }
 
 /// What must be as it was, whatever was written meanwhile.
-fn fingerprint(server: &MariaDb) -> String {
+pub(crate) fn fingerprint(server: &MariaDb) -> String {
     server.sql(
         "CHECKSUM TABLE shop.item, shop.old, shop.aria, shop.note, `größe a.b-c`.`t / ü`; \
          SELECT user, host FROM mysql.user ORDER BY 1, 2",
@@ -85,7 +85,7 @@ fn fingerprint(server: &MariaDb) -> String {
 }
 
 /// The two tables that were written together agree, and are not older than the start of the backup.
-fn check_paid(restored: &MariaDb, at_least: u64) {
+pub(crate) fn check_paid(restored: &MariaDb, at_least: u64) {
     let rows = restored.sql(
         "SELECT COUNT(*) FROM shop.paid; SELECT COUNT(*) FROM shop.sent; \
          SELECT COUNT(*) FROM shop.paid JOIN shop.sent USING (n)",
@@ -94,12 +94,12 @@ fn check_paid(restored: &MariaDb, at_least: u64) {
     assert!(counts[0] >= at_least && counts[0] == counts[1] && counts[1] == counts[2], "{counts:?}");
 }
 
-fn paid(server: &MariaDb) -> u64 {
+pub(crate) fn paid(server: &MariaDb) -> u64 {
     server.sql("SELECT COUNT(*) FROM shop.paid").trim().parse().unwrap()
 }
 
 /// Runs a line of `RESTORE.md` as a person would.
-fn shell(dir: &Path, line: &str) {
+pub(crate) fn shell(dir: &Path, line: &str) {
     let output = Command::new("sh").args(["-ec", line]).current_dir(dir).output().unwrap();
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -6,7 +6,7 @@ use nxs_testkit::servers::wait_until;
 use crate::house::{House, source};
 
 /// A replica of a primary that has one database.
-fn pair() -> (MariaDb, MariaDb) {
+pub(crate) fn pair() -> (MariaDb, MariaDb) {
     let primary = MariaDb::start_with(&["--server-id=1", "--log-bin=bin"]);
     let replica = MariaDb::start_with(&["--server-id=2", "--log-bin=bin"]);
     replica.sql("RESET MASTER");
@@ -26,7 +26,7 @@ fn wait(server: &MariaDb, question: &str) {
     wait_until(question, &server.log(), || server.sql(question).trim() == "1");
 }
 
-fn applies(server: &MariaDb) -> bool {
+pub(crate) fn applies(server: &MariaDb) -> bool {
     server.sql("SHOW ALL SLAVES STATUS").contains("\tYes\tYes\t")
 }
 

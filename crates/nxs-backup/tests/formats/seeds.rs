@@ -206,6 +206,28 @@ pub(crate) fn name() -> Vec<Vec<u8>> {
     .to_vec()
 }
 
+/// What the tool of MariaDB 10.11 wrote; the same with what newer ones write beside it.
+pub(crate) fn xbstream() -> Vec<Vec<u8>> {
+    let stream = fs::read(testdata("format/xbstream/mariadb-10.11.xbstream")).unwrap();
+    let chunk = |kind: u8, path: &[u8], rest: &[u8]| {
+        [b"XBSTCK01\0", &[kind][..], &(path.len() as u32).to_le_bytes(), path, rest].concat()
+    };
+    let newer = [
+        chunk(b'R', b"shop/t.frm", &[&7_u32.to_le_bytes()[..], b"other/t"].concat()),
+        chunk(b'D', b"empty.CSV", b""),
+        chunk(b'S', b"x.MAI", &4096_u64.to_le_bytes()),
+        chunk(b'P', b"x.MAI", &[&[0; 8][..], &4096_u64.to_le_bytes(), &[0; 4]].concat()),
+        chunk(b'E', b"x.MAI", b""),
+        chunk(b'S', b"sparse", &[0; 24]),
+        chunk(b'E', b"sparse", b""),
+    ];
+    let newer = [stream.clone(), newer.concat()].concat();
+    [stream, newer]
+        .into_iter()
+        .flat_map(|seed| [[&[1], &seed[..]].concat(), [&[255], &seed[..]].concat()])
+        .collect()
+}
+
 /// The indexes of a day, a decade, a month and a year, small and large.
 pub(crate) fn state() -> Vec<Vec<u8>> {
     let chain = |dirs: u64, files: u64| {

@@ -3,15 +3,17 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use nxs_archive::xbstream::Totals;
 use nxs_base::ports::source::{Cancel, DumpReport, Sink};
 use nxs_base::record::Tool as ToolRecord;
 use nxs_base::{Error, ErrorKind, Result};
 use nxs_sys::child::{self, Ended, Tool};
 use nxs_sys::{fsx, host};
 
-use super::Known;
 use super::keys::Keys;
-use super::stream::{Facts, Watch};
+use super::prepared::{self, Scratch};
+use super::stream::{CHECKPOINTS, Facts, INFO, Watch};
+use super::{Known, place};
 use crate::mysql::program::{Flavour, Program};
 use crate::mysql::server::Server;
 use crate::stream;
@@ -109,6 +111,30 @@ impl Copy<'_> {
         Ok(command.args(&self.keys.args))
     }
 
+    /// Copies into a directory of this run alone below `tmp_dir`, makes that consistent, and pushes it into `sink` as a
+    /// tar.
+    pub(super) fn prepared(
+        &self,
+        tmp_dir: &Path,
+        sink: &mut dyn Sink,
+        cancel: &Cancel,
+    ) -> Result<DumpReport> {
+        let scratch = Scratch::new(tmp_dir)?;
+        let dir = scratch.path().join("data");
+        let command = self.tool()?.arg(format!("--target-dir={}", dir.display()));
+        let ended = run(command, cancel).map_err(|e| self.known.server.judged(e))?;
+        check_said(&ended)?;
+        let checkpoints = place::note(&dir, CHECKPOINTS)?;
+        let info = place::note(&dir, INFO)?;
+        place::prepare(&self.known.tool, &dir, cancel)?;
+        let files = prepared::write_tar(&dir, sink, cancel)?;
+        let totals = Totals { files, bytes: 0 };
+        let mut report = self.report(&ended, &Facts { totals, checkpoints, info });
+        report.info.push(format!("it was prepared in `{}`", tmp_dir.display()));
+        scratch.close()?;
+        Ok(report)
+    }
+
     /// Pushes the stream into `sink` as it comes; nothing is written elsewhere.
     pub(super) fn stream(&self, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport> {
         let mut tool = self.tool()?.arg("--stream=xbstream");
@@ -155,6 +181,16 @@ impl Copy<'_> {
         report.warnings.extend(warned.map(|line| format!("`{}`: {line}", ended.name)));
         report
     }
+}
+
+/// Runs a program to its end. [`ErrorKind::Tool`] unless it ended well.
+pub(super) fn run(tool: Tool, cancel: &Cancel) -> Result<Ended> {
+    let mut child = tool.spawn()?;
+    let mut block = vec![0; 64 << 10];
+    while child.read(&mut block, cancel)? > 0 {}
+    let ended = child.finish(cancel)?;
+    ended.judged()?;
+    Ok(ended)
 }
 
 /// The program says in its last line that all went well, beside ending with 0.

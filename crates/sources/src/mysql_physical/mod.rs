@@ -2,27 +2,30 @@
 //! as one stream.
 //!
 //! `program` knows the backup programs, `keys` what users wrote for them, `copy` runs one, `stream` judges what it
-//! prints, `prepared` makes it ready at once, `place` is the way back. The server is asked as in [`crate::mysql`].
+//! prints, `prepared` makes it ready at once, `place` is the way back, for which `unpack` writes the files. The server is asked as in [`crate::mysql`].
 
 mod copy;
 mod keys;
+mod place;
+mod prepared;
 mod program;
 mod stream;
+mod unpack;
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use nxs_base::naming;
-use nxs_base::ports::source::{Cancel, DumpReport, NoSnapshot, Sink, Snapshot, Source, Target};
+use nxs_base::ports::source::{Cancel, DumpReport, NoSnapshot, Receiver, Sink, Snapshot, Source, Target};
 use nxs_base::spec::{JobKind, PhysicalSource, Prepare};
 use nxs_base::{Error, ErrorKind, Result};
-use nxs_sys::fsx;
 
 use crate::mysql::program::{Program, Version};
 use crate::mysql::replica::{self, Marker};
 use crate::mysql::server::Server;
-use crate::registry::Surroundings;
+use crate::registry::{Destination, Surroundings};
 use keys::Keys;
+use place::DataDir;
 
 /// Copies the data directory of one server.
 #[derive(Debug)]
@@ -52,6 +55,24 @@ impl MysqlPhysical {
         let mut server = Server::new(spec.connect.clone(), around);
         server.config.clone_from(&spec.config_file);
         Ok(Self { spec, kind, keys, server, known: OnceCell::new() })
+    }
+
+    /// Where its backups can be put back: an empty directory, or one that is not there yet. `made_by` are the programs
+    /// that a record names.
+    pub fn receiver(to: &Destination) -> Result<Box<dyn Receiver>> {
+        if to.dsn.is_some() || to.name.is_some() {
+            let text = "a copy of a data directory goes into no database";
+            return Err(Error::new(ErrorKind::Invalid, text).with_hint(
+                "Restore it into an empty directory with --to DIR, and start a server from that.",
+            ));
+        }
+        let Some(dir) = &to.dir else {
+            return Err(Error::new(ErrorKind::Invalid, "nothing says where the copy goes")
+                .with_hint("Say --to DIR, an empty directory, or --stdout."));
+        };
+        let dir =
+            std::path::absolute(dir).map_err(|e| Error::io(format!("cannot find `{}`", dir.display()), e))?;
+        Ok(Box::new(DataDir { dir, made_by: to.made_by.clone() }))
     }
 
     fn known(&self) -> Result<&Known> {
@@ -99,7 +120,17 @@ impl Source for MysqlPhysical {
     }
 
     fn recover(&self) -> Result<Option<String>> {
-        if self.spec.is_slave { self.marker().recover(&copy::reached(&self.server)?) } else { Ok(None) }
+        let mut done = Vec::new();
+        if self.spec.is_slave {
+            done.extend(self.marker().recover(&copy::reached(&self.server)?)?);
+        }
+        if let Prepare::In(dir) = &self.spec.prepare {
+            let swept = prepared::sweep(dir.as_ref())?;
+            if swept > 0 {
+                done.push(format!("{swept} directories that runs that died left in `{dir}` were removed"));
+            }
+        }
+        Ok(Some(done.join("; ")).filter(|done| !done.is_empty()))
     }
 
     fn snapshot(&self, cancel: &Cancel) -> Result<Box<dyn Snapshot>> {
@@ -115,11 +146,7 @@ impl Source for MysqlPhysical {
     /// The server answers, the program fits, and its data directory is here and can be read.
     fn probe(&self, _target: &Target) -> Result<()> {
         let known = self.known()?;
-        copy::check_readable(&known.datadir)?;
-        if let Prepare::In(dir) = &self.spec.prepare {
-            fsx::create_dir_all(dir.as_ref(), 0o700)?;
-        }
-        Ok(())
+        copy::check_readable(&known.datadir)
     }
 
     fn dump(&self, _target: &Target, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport> {
@@ -127,9 +154,7 @@ impl Source for MysqlPhysical {
         let copy = copy::Copy { known, keys: &self.keys, is_slave: self.spec.is_slave };
         match &self.spec.prepare {
             Prepare::OnRestore => copy.stream(sink, cancel),
-            Prepare::In(_) => {
-                Err(Error::new(ErrorKind::Unsupported, "`prepare: yes`: this build does not have it yet"))
-            }
+            Prepare::In(dir) => copy.prepared(dir.as_ref(), sink, cancel),
         }
     }
 }
