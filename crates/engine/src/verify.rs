@@ -426,7 +426,7 @@ fn sample(
         };
         let stored =
             nxs_archive::index::ReadAt::read_at(&object, frame.stored_offset, length).map_err(damaged)?;
-        decode_frame(codec, frame, &stored).map_err(damaged)?;
+        decode_frame(codec, frame, stored).map_err(damaged)?;
     }
     *read_bytes += object.read_bytes();
     Ok(())

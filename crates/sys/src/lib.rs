@@ -1,6 +1,6 @@
 //! The operating system: files, walks, locks, users, signals. Knows nothing of jobs, backups or configuration keys.
 //!
-//! Every wrapper says in its error what was tried on what. `unsafe` stands in `users`, `priority`, `host` and `child` only.
+//! Every wrapper says in its error what was tried on what. `unsafe` stands in `users`, `priority`, `host`, `writeback` and `child` only.
 
 pub mod child;
 pub mod clock;
@@ -14,4 +14,5 @@ pub mod safe;
 pub mod signals;
 pub mod users;
 pub mod walk;
+pub mod writeback;
 pub mod xattr;

@@ -11,9 +11,9 @@ use super::{Codec, FrameRecord, invalid, plain_hash};
 /// Decodes one frame that was read by its record, and checks lengths, limits and hash.
 ///
 /// `stored` is exactly the frame's stored bytes. Fails with [`ErrorKind::Corrupt`], naming the frame.
-pub fn decode_frame(codec: Codec, record: &FrameRecord, stored: &[u8]) -> Result<Vec<u8>> {
-    let mut plain = Vec::new();
-    Decoder::new(codec)?.decode(record, stored, &mut plain)?;
+pub fn decode_frame(codec: Codec, record: &FrameRecord, stored: Vec<u8>) -> Result<Vec<u8>> {
+    let (mut stored, mut plain) = (stored, Vec::new());
+    Decoder::new(codec)?.decode(record, &mut stored, &mut plain)?;
     Ok(plain)
 }
 
@@ -107,8 +107,14 @@ impl Decoder {
         })
     }
 
-    /// Replaces `plain` by the plain bytes of `record`; nothing larger than the record says is ever allocated.
-    pub(super) fn decode(&mut self, record: &FrameRecord, stored: &[u8], plain: &mut Vec<u8>) -> Result<()> {
+    /// Replaces `plain` by the plain bytes of `record`; nothing larger than the record says is ever allocated. For
+    /// [`Codec::None`] the two buffers change places.
+    pub(super) fn decode(
+        &mut self,
+        record: &FrameRecord,
+        stored: &mut Vec<u8>,
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
         record.check_bounds()?;
         if stored.len() != record.stored_bytes as usize {
             return Err(record.corrupt(format_args!(
@@ -118,13 +124,13 @@ impl Decoder {
             )));
         }
         let expected = record.plain_bytes as usize;
-        plain.resize(expected, 0);
+        if !matches!(self, Self::None) {
+            plain.resize(expected, 0);
+        }
         let length = match self {
             Self::None => {
-                if stored.len() == expected {
-                    plain.copy_from_slice(stored);
-                }
-                stored.len()
+                std::mem::swap(plain, stored);
+                plain.len()
             }
             Self::Gzip(decompressor) => {
                 // The decoder stops behind the first member: the trailer must be the end of what is stored.

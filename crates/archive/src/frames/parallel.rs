@@ -205,9 +205,9 @@ fn fetch_all(
 fn decode_all(mut decoder: Decoder, queue: &Mutex<Receiver<Job>>, spares: &Spares) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { record, stored, reply }) = next else { return };
+        let Ok(Job { record, mut stored, reply }) = next else { return };
         let mut plain = spares.take();
-        let answer = decoder.decode(&record, &stored, &mut plain).map(|()| plain);
+        let answer = decoder.decode(&record, &mut stored, &mut plain).map(|()| plain);
         spares.give(stored);
         if reply.send(answer).is_err() {
             // The reader is gone; the fetching thread sees it too, and closes the queue.

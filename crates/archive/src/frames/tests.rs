@@ -138,7 +138,7 @@ fn the_table_covers_both_streams_without_gaps() {
             assert_eq!((frame.stored_offset, frame.plain_offset), (stored_at, plain_at));
             assert!(frame.plain_bytes as usize <= codec.frame_bytes());
             let bytes = &stored[stored_at as usize..frame.stored_end() as usize];
-            let decoded = decode_frame(codec, frame, bytes).unwrap();
+            let decoded = decode_frame(codec, frame, bytes.to_vec()).unwrap();
             assert!(decoded == plain[plain_at as usize..frame.plain_end() as usize]);
             (stored_at, plain_at) = (frame.stored_end(), frame.plain_end());
         }
@@ -256,7 +256,7 @@ fn every_flipped_byte_of_a_frame_is_noticed_and_the_frame_is_named() {
         for at in 0..stored.len() {
             let mut damaged = stored.clone();
             damaged[at] ^= 0x41;
-            match decode_frame(codec, &frames[0], &damaged) {
+            match decode_frame(codec, &frames[0], damaged.clone()) {
                 // A flag or a time in a header changes no byte of the content.
                 Ok(decoded) => assert!(at < 10 && decoded == plain, "{codec:?} byte {at}"),
                 Err(error) => {
@@ -374,7 +374,7 @@ proptest! {
                 prop_assert_eq!(error.kind(), ErrorKind::Corrupt);
             }
             let record = FrameRecord { stored_bytes: noise.len() as u32, plain_bytes, ..FrameRecord::default() };
-            if let Err(error) = decode_frame(codec, &record, &noise) {
+            if let Err(error) = decode_frame(codec, &record, noise.clone()) {
                 prop_assert_eq!(error.kind(), ErrorKind::Corrupt);
             }
         }

@@ -275,7 +275,7 @@ impl<'a, R: ReadAt> Members<'a, R> {
             return Err(Error::new(ErrorKind::Corrupt, problem.clone()));
         }
         let stored = self.archive.fetch(record.stored_offset, record.stored_bytes as usize)?;
-        let plain = match decode_frame(self.codec, record, &stored) {
+        let plain = match decode_frame(self.codec, record, stored) {
             Ok(plain) => Arc::new(plain),
             Err(error) => {
                 *self.bad.borrow_mut() = Some((*record, error.chain()));

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 
 use nxs_base::ports::storage::{ObjectKey, PartTag, Pending};
 use nxs_base::{Error, ErrorKind, Result};
+use nxs_sys::writeback;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
@@ -16,6 +17,8 @@ use super::dirs::Root;
 
 /// Bytes per `write` call.
 const BLOCK: usize = 1 << 20;
+/// Bytes after which the kernel is asked to begin writing: the wait at the end is for the last of them alone.
+const AHEAD_BYTES: u64 = 8 << 20;
 /// Tries to enter a directory that a concurrent `delete` may remove because it is still empty.
 pub(super) const TRIES: usize = 16;
 
@@ -84,6 +87,7 @@ impl LocalPending {
     /// Copies `data` to its end into the object and makes it durable.
     pub(super) fn fill(&mut self, data: &mut dyn Read) -> Result<()> {
         let mut block = vec![0; BLOCK];
+        let mut started_bytes = self.size_bytes;
         loop {
             let filled = read_block(data, &mut block)
                 .map_err(|e| Error::from_io(format!("cannot read what `{}` is to hold", self.key), e))?;
@@ -91,6 +95,10 @@ impl LocalPending {
             self.size_bytes += filled as u64;
             if filled < BLOCK {
                 break;
+            }
+            if self.size_bytes - started_bytes >= AHEAD_BYTES {
+                writeback::start(&self.file, started_bytes..self.size_bytes);
+                started_bytes = self.size_bytes;
             }
         }
         self.file.sync_all().map_err(|e| self.failed("write", e))

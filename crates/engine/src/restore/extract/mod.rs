@@ -6,13 +6,13 @@
 //! it. Of members with the same name the later one wins. Which members come is decided by the caller.
 
 mod crew;
+mod dirs;
 mod place;
 mod prune;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,7 +24,8 @@ use nxs_sys::safe::{self, Root};
 use nxs_sys::{fsx, host, users::Users};
 
 use crew::{Crew, Job};
-use place::{Dir, Facts, Made, Place, Writer};
+use dirs::Trail;
+use place::{Facts, Made, Place, Writer};
 use prune::Guard;
 
 pub use prune::{Excluded, Pruned};
@@ -77,8 +78,8 @@ pub struct Extractor<'a> {
     /// Hashes of the paths that came; none where an index promises that each comes once.
     seen: Option<HashSet<u64>>,
     hasher: RandomState,
-    /// The directory that the last entry lay in, below those above it that were worked in.
-    open: Vec<(Vec<u8>, Arc<Dir>)>,
+    /// To the directory that the last entry lay in.
+    trail: Trail,
     dirs: Vec<(Vec<u8>, Facts)>,
     /// Further names: path, first name, and whether something of this extraction is replaced.
     links: Vec<(Vec<u8>, Vec<u8>, bool)>,
@@ -116,7 +117,7 @@ impl<'a> Extractor<'a> {
             hasher: RandomState::new(),
             options,
             cancel,
-            open: Vec::new(),
+            trail: Trail::default(),
             dirs: Vec::new(),
             links: Vec::new(),
             made_dirs: 0,
@@ -143,7 +144,7 @@ impl<'a> Extractor<'a> {
         };
         if again {
             self.settle()?;
-            self.open.clear();
+            self.trail.clear();
         }
         if header.meta.kind == EntryKind::File {
             return self.file(header, &at, again, tar);
@@ -223,7 +224,7 @@ impl<'a> Extractor<'a> {
 
     fn other(&mut self, header: EntryHeader, at: &[u8], again: bool) -> Result<()> {
         if header.meta.kind == EntryKind::Dir {
-            self.leave(|open| open == at || is_below(open, at));
+            self.trail.leave(|open| open == at || is_below(open, at));
             if !at.is_empty() {
                 let made = self.place(at, true).and_then(|place| self.writer.dir(&place, again));
                 if let Err(error) = made {
@@ -259,28 +260,7 @@ impl<'a> Extractor<'a> {
             ));
         }
         let (name, path) = (name.to_vec(), at.to_vec());
-        Ok(Place { dir: self.opened(dir, create)?, name, path })
-    }
-
-    /// Opens a directory from the nearest one above it that is open.
-    fn opened(&mut self, dir: &[u8], create: bool) -> Result<Arc<Dir>> {
-        self.leave(|open| open != dir && !is_below(dir, open));
-        let fd = match self.open.last() {
-            Some((path, fd)) if path == dir => return Ok(Arc::clone(fd)),
-            Some((path, fd)) => self.root.dir_from(fd.as_fd(), path, dir, create)?,
-            None => self.root.dir(dir, create)?,
-        };
-        if self.open.len() == MAX_OPEN {
-            self.open.remove(0);
-        }
-        let fd = Arc::new(Dir::new(fd, self.writer.is_fresh));
-        self.open.push((dir.to_vec(), Arc::clone(&fd)));
-        Ok(fd)
-    }
-
-    /// Closes the open directories, the last one first, as long as this is true of their paths.
-    fn leave(&mut self, is_over: impl Fn(&[u8]) -> bool) {
-        while self.open.pop_if(|(path, _)| is_over(path)).is_some() {}
+        Ok(Place { dir: self.trail.opened(&self.root, &self.writer, dir, create)?, name, path })
     }
 
     /// Notes what an entry suffered that the caller found out.
@@ -342,27 +322,19 @@ impl<'a> Extractor<'a> {
         self.settle()?;
         self.crew.join();
         self.crew.check_full()?;
-        self.open.clear();
+        self.trail.clear();
         let mut dirs = std::mem::take(&mut self.dirs);
-        // Of several members for one directory the last one counts.
         dirs.sort_by(|a, b| path_order(&a.0, &b.0));
-        let mut done = None;
-        for (at, facts) in dirs.into_iter().rev() {
-            if done.as_ref() == Some(&at) {
-                continue;
+        // Of several members for one directory the last one counts.
+        dirs.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            if is_same {
+                std::mem::swap(later, kept);
             }
-            // The one above is open from now on until it is its own turn.
-            let above = at.iter().rposition(|b| *b == b'/').map_or(&at[..0], |slash| &at[..slash]);
-            match self.opened(above, false).and_then(|_| self.opened(&at, false)) {
-                Ok(fd) => {
-                    for trouble in self.writer.finish_dir(&fd, &facts) {
-                        self.problem(&at, trouble);
-                    }
-                }
-                Err(error) => self.problem(&at, error),
-            }
-            done = Some(at);
-        }
+            is_same
+        });
+        let crew = &self.crew;
+        dirs::finish(&self.root, &self.writer, &dirs, |at, error| crew.tally().add(at, error));
         let mut tally = self.crew.tally();
         let mut done = Extracted {
             files: tally.files,
@@ -379,9 +351,6 @@ impl<'a> Extractor<'a> {
         Ok(done)
     }
 }
-
-/// Directories that are kept open, of those on the way to where the extraction is.
-const MAX_OPEN: usize = 32;
 
 const NOT_ROOT: &str =
     "not run as root: owners, set-id bits and attributes that only root may set were left out";
