@@ -151,7 +151,7 @@ class Databases:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         files = '- target: ["{tree}"]\n    {compression}'
-        text = CONFIG.replace(files, source).format(dir=directory, kind=kind, store=STORE)
+        text = CONFIG.replace(files, "SOURCE").format(dir=directory, kind=kind, store=STORE).replace("SOURCE", source)
         config = directory / "conf"
         config.write_text(text)
         config.chmod(0o600)
@@ -179,7 +179,7 @@ class Databases:
     def databases(self):
         # Servers that do not run as root have to get to their files.
         os.chmod(self.work, 0o711)
-        zstd, zstd_of_ours = "zstd -q -3 -T0", "compression: {{zstd: 3}}"
+        zstd, zstd_of_ours = "zstd -q -3 -T0", "compression: {zstd: 3}"
         with MariaDb(self.work / "mariadb") as server:
             dump = f"mariadb-dump --defaults-file={server.options} --single-transaction --routines --events --triggers shop"
             source = server.source("target: [shop]\n    is_slave: no\n    {}")

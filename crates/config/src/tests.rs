@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nxs_base::diag::Severity;
-use nxs_base::spec::{Compression, IoNice, JobKind, Require, Rotation, RunSpec, SourceSpec};
+use nxs_base::spec::{Compression, IoNice, JobKind, Prepare, Require, Rotation, RunSpec, SourceSpec};
 use proptest::prelude::*;
 
 use crate::{Commands, Loaded, load, markdown};

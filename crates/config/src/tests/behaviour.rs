@@ -203,6 +203,26 @@ fn both_generations_of_types_and_keys_are_one() {
 }
 
 #[test]
+fn a_physical_copy_that_is_prepared_at_once_needs_a_place_and_increments_are_refused() {
+    let text = crate::generate(JobKind::MariadbBackup, &[nxs_base::spec::StorageKind::Local]);
+    let with = |key: &str| text.replace("      gzip: no\n", &format!("      gzip: no\n      {key}\n"));
+    let (loaded, _) = job(&with("prepare: yes"));
+    let tmp_dir = "/var/nxs-backup/databases/mariadb_backup/dump_tmp".to_owned();
+    match &spec(loaded).jobs[0].sources[0].spec {
+        SourceSpec::MysqlPhysical(physical) => assert_eq!(physical.prepare, Prepare::In(tmp_dir.clone())),
+        other => panic!("{other:?}"),
+    }
+    let (loaded, said) = job(&with("prepare: yes").replace(&format!("    tmp_dir: {tmp_dir}\n"), ""));
+    assert!(
+        loaded.spec.is_none() && said.contains("jobs[0].sources[0].prepare: needs `tmp_dir`\n  hint: "),
+        "{said}"
+    );
+    let (loaded, said) = job(&with("incremental: {full_every: 7}"));
+    let words = "jobs[0].sources[0].incremental: unknown key\n  hint: Physical backups are always full in this version";
+    assert!(loaded.spec.is_none() && said.contains(words), "{said}");
+}
+
+#[test]
 fn local_storages_come_last_and_names_are_unique() {
     let local = "{storage: local, enable: yes, backup_dir: /b, store: {days: 1}}";
     let more = format!(

@@ -183,3 +183,33 @@ fn the_server_is_found_by_its_socket_and_by_its_configuration_file() {
     house.start();
     assert_eq!(archives(&house).len(), 3);
 }
+
+#[test]
+fn the_way_to_the_server_is_encrypted_where_that_is_asked_for() {
+    let plain = MariaDb::start();
+    let mut house = house(&plain, "");
+    let secure = |server: &MariaDb, keys: &str| {
+        source(server, "").replace("connect: {", &format!("connect: {{{keys}, "))
+    };
+    house.sources = vec![secure(&plain, "tls: required")];
+    let said = house.run(&["start"]);
+    assert!(said.code == Some(1) && said.err.contains("SSL"), "{said:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let mut make = Command::new("openssl");
+    make.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=127.0.0.1"]);
+    run(make.args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &path("key"), "-out", &path("crt")]));
+    let server =
+        MariaDb::start_with(&[&format!("--ssl-cert={}", path("crt")), &format!("--ssl-key={}", path("key"))]);
+    server.sql("ALTER USER backup@'127.0.0.1' REQUIRE SSL");
+    for keys in ["tls: required", &format!("tls: verified, tls_ca: {}", path("crt"))] {
+        house.sources = vec![secure(&server, keys)];
+        house.start();
+    }
+    for keys in ["tls: verified", "tls: off"] {
+        house.sources = vec![secure(&server, keys)];
+        let said = house.run(&["start"]);
+        assert_eq!(said.code, Some(1), "{keys}: {said:?}");
+    }
+    assert_eq!(archives(&house).len(), 2);
+}

@@ -57,6 +57,23 @@ fn what_stands_in_the_way_is_told_with_its_reason() {
 }
 
 #[test]
+fn the_files_of_another_server_are_never_taken_for_those_of_the_one_that_was_asked() {
+    let (server, mut house) = kept();
+    // Its files are ahead of those of a server that was just made.
+    server.sql("SET GLOBAL innodb_max_dirty_pages_pct_lwm = 0; SET GLOBAL innodb_max_dirty_pages_pct = 0");
+    let checkpoint = "SELECT variable_value > 1000000 FROM information_schema.global_status \
+                      WHERE variable_name = 'INNODB_LSN_LAST_CHECKPOINT'";
+    until("a checkpoint", || server.sql(checkpoint).trim() == "1");
+    let other = MariaDb::start();
+    let datadir = format!("extra_keys: '--datadir={}'", other.datadir().display());
+    let good = house.sources[0].clone();
+    for more in ["", ", prepare: yes"] {
+        house.sources = vec![good.replace("extra_keys: ''", &format!("{datadir}{more}"))];
+        fails(&house, 1, "is not the data directory of mysql://127.0.0.1");
+    }
+}
+
+#[test]
 fn a_missing_tool_is_an_error_that_says_what_to_install() {
     let (_server, house) = kept();
     let before = house.files(0);

@@ -12,7 +12,7 @@ use nxs_sys::{fsx, host};
 
 use super::keys::Keys;
 use super::prepared::{self, Scratch};
-use super::stream::{CHECKPOINTS, Facts, INFO, Watch};
+use super::stream::{CHECKPOINTS, Facts, INFO, Notes, Watch};
 use super::{Known, place};
 use crate::mysql::program::{Flavour, Program};
 use crate::mysql::server::Server;
@@ -122,9 +122,11 @@ impl Copy<'_> {
         let scratch = Scratch::new(tmp_dir)?;
         let dir = scratch.path().join("data");
         let command = self.tool()?.arg(format!("--target-dir={}", dir.display()));
+        let before = self.lsn()?;
         let ended = run(command, cancel).map_err(|e| self.known.server.judged(e))?;
         check_said(&ended)?;
         let checkpoints = place::note(&dir, CHECKPOINTS)?;
+        self.check_own(&checkpoints, before)?;
         let info = place::note(&dir, INFO)?;
         place::prepare(&self.known.tool, &dir, cancel)?;
         let files = prepared::write_tar(&dir, sink, cancel)?;
@@ -143,11 +145,47 @@ impl Copy<'_> {
             tool = tool.arg(format!("--target-dir={}", std::env::temp_dir().display()));
         }
         let mut watch = Watch::default();
+        let before = self.lsn()?;
         let dumped = stream::pump_judged(b"", tool, sink, cancel, &mut |bytes| watch.push(bytes));
         let dumped = dumped.map_err(|e| self.known.server.judged(e))?;
         check_said(&dumped.ended)?;
         let facts = watch.finish()?;
+        self.check_own(&facts.checkpoints, before)?;
         Ok(self.report(&dumped.ended, &facts))
+    }
+
+    /// The last checkpoint of the server and where it stands now, as far as it tells.
+    fn lsn(&self) -> Result<Option<(u64, u64)>> {
+        let Known { server, client, .. } = self.known;
+        let question = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_lsn_last_checkpoint', 'Innodb_lsn_current', \
+                        'Innodb_redo_log_checkpoint_lsn', 'Innodb_redo_log_current_lsn')";
+        let rows = server.ask(client, question)?;
+        let value = |end: &str| {
+            let row = rows.iter().find(|row| row.first().is_some_and(|name| name.contains(end)))?;
+            row.get(1)?.parse().ok()
+        };
+        Ok(value("checkpoint").zip(value("current")))
+    }
+
+    /// Refuses a copy that stands where the server did not while it was made: these are files of another one, which has
+    /// a data directory of the same name here.
+    fn check_own(&self, checkpoints: &Notes, before: Option<(u64, u64)>) -> Result<()> {
+        let Known { server, datadir, .. } = self.known;
+        let (Some((first, _)), Some((_, last)), Some(copied)) =
+            (before, self.lsn()?, checkpoints.number("to_lsn"))
+        else {
+            return Ok(());
+        };
+        if (first..=last).contains(&copied) {
+            return Ok(());
+        }
+        let text = format!(
+            "`{}` is not the data directory of {}: the copy stands at LSN {copied}, the server went from {first} to {last}",
+            datadir.display(),
+            server.place()
+        );
+        Err(Error::new(ErrorKind::Corrupt, text)
+            .with_hint("Physical backups read the files of the server: run them on its host."))
     }
 
     fn report(&self, ended: &Ended, facts: &Facts) -> DumpReport {
