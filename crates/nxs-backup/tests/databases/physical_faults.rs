@@ -34,9 +34,6 @@ fn what_stands_in_the_way_is_told_with_its_reason() {
     server.sql("CREATE USER little@'127.0.0.1' IDENTIFIED BY ''; GRANT PROCESS ON *.* TO little@'127.0.0.1'");
     house.sources = vec![good.replace("db_user: backup, db_password: 'ENV:DB_PASSWORD'", "db_user: little")];
     fails(&house, 1, "RELOAD");
-    // The server of another host has its files elsewhere.
-    house.sources = vec![good.replace("extra_keys: ''", "extra_keys: '--datadir=/nonexistent/mysql'")];
-    fails(&house, 1, "is not on this host");
     house.sources = vec![good.replace("extra_keys: ''", "extra_keys: '--no-such-key'")];
     fails(&house, 1, "no-such-key");
     house.sources = vec![good.replace("connect: {", "connect: {path_to_conf: /nonexistent/my.cnf, ")];
@@ -59,18 +56,50 @@ fn what_stands_in_the_way_is_told_with_its_reason() {
 #[test]
 fn the_files_of_another_server_are_never_taken_for_those_of_the_one_that_was_asked() {
     let (server, mut house) = kept();
-    // Its files are ahead of those of a server that was just made.
-    server.sql("SET GLOBAL innodb_max_dirty_pages_pct_lwm = 0; SET GLOBAL innodb_max_dirty_pages_pct = 0");
-    let checkpoint = "SELECT variable_value > 1000000 FROM information_schema.global_status \
-                      WHERE variable_name = 'INNODB_LSN_LAST_CHECKPOINT'";
-    until("a checkpoint", || server.sql(checkpoint).trim() == "1");
+    // Files that are ahead; those that are behind are noticed by the tool itself.
     let other = MariaDb::start();
-    let datadir = format!("extra_keys: '--datadir={}'", other.datadir().display());
+    other.sql(
+        "SET GLOBAL innodb_max_dirty_pages_pct_lwm = 0; SET GLOBAL innodb_max_dirty_pages_pct = 0; CREATE DATABASE shop; \
+         CREATE TABLE shop.t (id INT PRIMARY KEY, what VARCHAR(300)) ENGINE=InnoDB; \
+         INSERT INTO shop.t SELECT seq, CONCAT(SHA2(seq, 512), SHA2(seq + 1, 512)) FROM shop.seq_1_to_40000",
+    );
+    let lsn = |server: &MariaDb, what: &str| -> u64 {
+        let question = "SELECT variable_value FROM information_schema.global_status WHERE variable_name = ";
+        server.sql(&format!("{question}'INNODB_LSN_{what}'")).trim().parse().unwrap()
+    };
+    until("a checkpoint", || lsn(&other, "LAST_CHECKPOINT") > lsn(&server, "CURRENT"));
     let good = house.sources[0].clone();
+    let before = house.files(0);
     for more in ["", ", prepare: yes"] {
-        house.sources = vec![good.replace("extra_keys: ''", &format!("{datadir}{more}"))];
-        fails(&house, 1, "is not the data directory of mysql://127.0.0.1");
+        house.sources = vec![good.replace("extra_keys: ''", &format!("extra_keys: ''{more}"))];
+        // Where the run looks, the other's files lie in the place that the server tells: as on another host.
+        let script = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).args([other.datadir(), server.datadir()]);
+        let said = house.finish(within(&house, command));
+        judge(&house, &said, 1, "is not the data directory of mysql://127.0.0.1", &before);
     }
+    // Or there is nothing at all in that place.
+    house.sources = vec![good.clone()];
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs none \"$1\" && shift && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(server.datadir().parent().unwrap());
+    let said = house.finish(within(&house, command));
+    judge(&house, &said, 1, "is not on this host", &before);
+    // The tool reads what the server tells, whatever it is told.
+    let datadir = format!("extra_keys: '--datadir={}'", other.datadir().display());
+    house.sources = vec![good.replace("extra_keys: ''", &datadir)];
+    fails(&house, 1, "reads what the server tells");
+}
+
+/// `start` by another command that goes before it.
+fn within(house: &House, mut command: Command) -> Command {
+    let own = house.command(&["start", "--json"]);
+    command.arg(own.get_program()).args(own.get_args());
+    own.get_envs().for_each(|(name, value)| {
+        command.env(name, value.unwrap());
+    });
+    command
 }
 
 #[test]
@@ -98,12 +127,7 @@ fn files_that_may_not_be_read_are_told_before_anything_is_done() {
     // Root without the right to read everything.
     let taken = "-dac_override,-dac_read_search";
     command.args(["--bounding-set", taken, "--inh-caps", taken, "--"]);
-    let own = house.command(&["start", "--json"]);
-    command.arg(own.get_program()).args(own.get_args());
-    own.get_envs().for_each(|(name, value)| {
-        command.env(name, value.unwrap());
-    });
-    let said = house.finish(command);
+    let said = house.finish(within(&house, command));
     set("700");
     judge(&house, &said, 1, "cannot read the data directory `", &before);
     assert!(said.log.contains("run as root, or as the user of the server"), "{said:?}");

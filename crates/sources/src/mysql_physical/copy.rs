@@ -49,7 +49,12 @@ pub(super) fn reached(server: &Server) -> Result<Server> {
 }
 
 /// The data directory of the server, which has to be on this host. `given` says where it is mounted, if not there.
-pub(super) fn datadir(server: &Server, client: &Program, given: Option<&str>) -> Result<PathBuf> {
+pub(super) fn datadir(
+    server: &Server,
+    client: &Program,
+    flavour: Flavour,
+    given: Option<&str>,
+) -> Result<PathBuf> {
     let rows = server.ask(client, "SELECT @@datadir, @@hostname")?;
     let (Some(told), name) = (rows.iter().flatten().next(), rows.iter().flatten().nth(1)) else {
         return Err(Error::new(
@@ -69,12 +74,26 @@ pub(super) fn datadir(server: &Server, client: &Program, given: Option<&str>) ->
         );
         return Err(Error::new(ErrorKind::Invalid, text).with_hint(hint));
     }
+    if let Some(given) = given.filter(|given| flavour == Flavour::Mariadb && !is_same(told, given)) {
+        let text = format!(
+            "extra_keys: `--datadir={}` does not help: MariaDB's tool reads what the server tells, `{}`",
+            given.escape_debug(),
+            told.escape_debug()
+        );
+        return Err(Error::new(ErrorKind::Invalid, text).with_hint("Mount it in that place."));
+    }
     let dir = PathBuf::from(given.unwrap_or(told));
     if dir.is_dir() || std::fs::metadata(&dir).is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound) {
         return Ok(dir);
     }
     let text = format!("the data directory `{}` of {} is not on this host", dir.display(), server.place());
     Err(Error::new(ErrorKind::NotFound, text).with_hint(hint))
+}
+
+/// Whether both are the same directory.
+fn is_same(a: &str, b: &str) -> bool {
+    let found = |path: &str| std::fs::canonicalize(path).ok();
+    a.trim_end_matches('/') == b.trim_end_matches('/') || found(a).is_some_and(|a| Some(a) == found(b))
 }
 
 fn is_loopback(host: &str) -> bool {

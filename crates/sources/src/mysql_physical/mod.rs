@@ -90,7 +90,7 @@ impl MysqlPhysical {
         let version = server.version(&client)?;
         let tool = program::find(version.flavour)?;
         let warning = program::check_fits(&tool, &version)?;
-        let datadir = copy::datadir(&server, &client, self.keys.datadir.as_deref())?;
+        let datadir = copy::datadir(&server, &client, version.flavour, self.keys.datadir.as_deref())?;
         let warnings = self.keys.warnings.iter().cloned().chain(warning).collect();
         Ok(self.known.get_or_init(|| Known { server, client, tool, version, datadir, warnings }))
     }
