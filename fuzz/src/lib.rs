@@ -139,7 +139,7 @@ pub fn frames_by_table(data: &[u8]) {
         hash,
     };
     let codec = [Codec::None, Codec::Gzip(6), Codec::Zstd(3)][usize::from(line[0] % 3)];
-    match frames::decode_frame(codec, &record, stored) {
+    match frames::decode_frame(codec, &record, stored.to_vec()) {
         Ok(plain) => {
             assert!(plain.len() == record.plain_bytes as usize && frames::plain_hash(&plain) == hash)
         }
