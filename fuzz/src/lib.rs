@@ -14,6 +14,7 @@ use std::io::Read;
 
 use nxs_archive::frames::{self, Codec, FrameReader, FrameRecord, ParallelReader};
 use nxs_archive::index::IndexReader;
+use nxs_archive::mongodump::{self, Event, RawParser};
 use nxs_archive::tar::{TarReader, acl, safe_path};
 use nxs_archive::xbstream::{Parser, Piece};
 use nxs_base::diag::Severity;
@@ -98,6 +99,46 @@ pub fn xbstream(data: &[u8]) {
     let pushed = pieces.try_for_each(|piece| parser.push(piece, &mut take));
     match pushed.and_then(|()| parser.finish()) {
         Ok(totals) => assert_eq!((totals.bytes, totals.files), (bytes_seen, ends)),
+        Err(error) => is_about_the_bytes(&error),
+    }
+}
+
+/// An archive of mongodump, in pieces whose size the first byte says; and the same bytes as bare documents.
+pub fn mongodump(data: &[u8]) {
+    let Some((size, data)) = data.split_first() else { return };
+    let (mut parser, mut raw) = (mongodump::Parser::default(), RawParser::default());
+    let (mut open, mut is_open) = (Vec::new(), false);
+    let pieces = data.chunks(usize::from(*size) + 1);
+    let parsed = pieces.clone().try_for_each(|piece| {
+        parser.push(piece, &mut |event| {
+            match event {
+                Event::Prelude(prelude) => {
+                    assert!(!std::mem::replace(&mut is_open, true), "two preludes");
+                    open = vec![true; prelude.collections.len()];
+                }
+                Event::Document(place, document) => {
+                    assert!(open[place] && document.len() >= 5 && document.ends_with(&[0]));
+                }
+                Event::End(place) => assert!(std::mem::replace(&mut open[place], false), "two ends"),
+            }
+            Ok(())
+        })
+    });
+    match parsed.and_then(|()| parser.finish()) {
+        Ok(()) => {
+            assert!(is_open && !open.contains(&true), "an archive without all its ends is no whole one")
+        }
+        Err(error) => is_about_the_bytes(&error),
+    }
+    let mut got = 0;
+    let parsed = pieces.clone().try_for_each(|piece| {
+        raw.push(piece, &mut |document| {
+            got += document.len();
+            Ok(())
+        })
+    });
+    match parsed.and_then(|()| raw.finish()) {
+        Ok(()) => assert_eq!(got, data.len()),
         Err(error) => is_about_the_bytes(&error),
     }
 }

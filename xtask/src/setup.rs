@@ -35,6 +35,11 @@ const UNPACKED: [&str; 4] = ["proftpd-core", "proftpd-mod-crypto", "pure-ftpd", 
 /// Where to.
 const FTPD: &str = "ftpd";
 
+/// What the stand-in for MongoDB imports, in the interpreter of Debian, and the packages that bring it.
+const PYTHON: &str = "/usr/bin/python3";
+const IMPORTED: &str = "import bson; assert bson.has_c()";
+const MODULES: [&str; 2] = ["python3-bson", "python3-bson-ext"];
+
 /// Libraries that the unpacked ones need.
 const LIBRARIES: [(&str, &str); 4] = [
     ("libhiredis.so.0.14", "libhiredis0.14"),
@@ -55,8 +60,13 @@ pub(crate) fn install() -> Result<(), String> {
 
 fn programs() -> Result<(), String> {
     let programs = NEEDED.iter().filter(|(p, _)| !in_path(p));
-    let missing: Vec<&str> =
+    let mut missing: Vec<&str> =
         programs.chain(LIBRARIES.iter().filter(|(l, _)| !is_library(l))).map(|(_, pkg)| *pkg).collect();
+    let mut import = Command::new(PYTHON);
+    import.args(["-c", IMPORTED]).stderr(std::process::Stdio::null());
+    if !import.status().is_ok_and(|status| status.success()) {
+        missing.extend(MODULES);
+    }
     if missing.is_empty() {
         return Ok(());
     }

@@ -83,7 +83,7 @@ pub(crate) fn is_schema_table_left_out(
 }
 
 /// Equal, or a glob that fits.
-fn is_like(pattern: &str, name: &str) -> bool {
+pub(crate) fn is_like(pattern: &str, name: &str) -> bool {
     pattern == name
         || (pattern.contains(['*', '?', '['])
             && GlobBuilder::new(pattern)

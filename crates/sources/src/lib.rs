@@ -6,6 +6,8 @@
 mod databases;
 mod dsn;
 pub mod files;
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 pub mod mysql;
 pub mod mysql_physical;
 pub mod postgres;

@@ -10,6 +10,8 @@ use nxs_base::spec::{JobKind, SourceSpec};
 use nxs_base::{Error, ErrorKind, Result};
 
 use crate::files::FilesSource;
+#[cfg(feature = "mongodb")]
+use crate::mongodb::MongodbSource;
 use crate::mysql::MysqlSource;
 use crate::mysql_physical::MysqlPhysical;
 use crate::postgres::PostgresSource;
@@ -59,6 +61,12 @@ pub fn open(entry: &SourceEntry, kind: JobKind, around: &Surroundings) -> Result
         SourceSpec::Basebackup(spec) => {
             Ok(Box::new(BasebackupSource::new((**spec).clone(), entry.index, around.clone())?))
         }
+        #[cfg(feature = "mongodb")]
+        SourceSpec::Mongodb(spec) => {
+            Ok(Box::new(MongodbSource::new((**spec).clone(), entry.index, around.clone())?))
+        }
+        #[cfg(not(feature = "mongodb"))]
+        SourceSpec::Mongodb(_) => Err(lacking(kind)),
         SourceSpec::Later => Err(lacking(kind)),
     }
 }
@@ -77,6 +85,10 @@ pub fn open_receiver(
             let text = format!("backups of a `{}` job are data directories of a server", kind.name());
             Err(Error::new(ErrorKind::Invalid, text).with_hint("Say where with --to DIR."))
         }
+        #[cfg(feature = "mongodb")]
+        SourceSpec::Mongodb(spec) => MongodbSource::receiver(spec, to, around.clone()),
+        #[cfg(not(feature = "mongodb"))]
+        SourceSpec::Mongodb(_) => Err(lacking(kind)),
         SourceSpec::MysqlPhysical(_) => MysqlPhysical::receiver(to),
         SourceSpec::Files(_) => {
             let text = format!("backups of a `{}` job are files, and go into a directory", kind.name());
@@ -92,6 +104,7 @@ pub fn settle(entry: &SourceEntry, dir: &Path) -> Result<Vec<String>> {
         SourceSpec::Basebackup(_) => basebackup::settle(dir),
         SourceSpec::Files(_)
         | SourceSpec::Mysql(_)
+        | SourceSpec::Mongodb(_)
         | SourceSpec::MysqlPhysical(_)
         | SourceSpec::Postgres(_)
         | SourceSpec::Later => Ok(Vec::new()),
@@ -128,6 +141,8 @@ mod tests {
                 }
                 JobKind::Postgresql => SourceSpec::Postgres(Box::default()),
                 JobKind::PostgresqlBasebackup => SourceSpec::Basebackup(Box::default()),
+                #[cfg(feature = "mongodb")]
+                JobKind::Mongodb => SourceSpec::Mongodb(Box::default()),
                 _ => SourceSpec::Later,
             };
             let is_later = spec == SourceSpec::Later;

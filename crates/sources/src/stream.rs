@@ -91,7 +91,7 @@ pub(crate) fn head(plain: &mut dyn Read) -> Result<Vec<u8>> {
 }
 
 /// Fills the block as far as there is something.
-fn read_block(plain: &mut dyn Read, block: &mut [u8]) -> Result<usize> {
+pub(crate) fn read_block(plain: &mut dyn Read, block: &mut [u8]) -> Result<usize> {
     let mut filled = 0;
     while filled < block.len() {
         match plain.read(&mut block[filled..]) {

@@ -4,8 +4,10 @@
 /// How an archive is put back without this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Feed {
-    /// The client, which takes the plain dump on its standard input; the name of the database follows.
+    /// The client, which takes the plain dump on its standard input.
     pub client: &'static str,
+    /// The name of the database follows.
+    pub wants_name: bool,
     /// The same for what belongs to a whole server (`@users`), and takes no name.
     pub of_server: &'static str,
     /// What keeps a name that opens with a dash from being a key.
@@ -35,6 +37,7 @@ pub fn feed(extension: &str) -> Option<Feed> {
     match extension {
         "sql" => Some(Feed {
             client: "mariadb --default-character-set=utf8mb4",
+            wants_name: true,
             of_server: "mariadb --default-character-set=utf8mb4",
             guard: "-- ",
             before: "The database must exist (`CREATE DATABASE`); what it holds of the same names is replaced. `mysql` \
@@ -42,6 +45,7 @@ pub fn feed(extension: &str) -> Option<Feed> {
         }),
         "pgdump.sql" | "pgdump" => Some(Feed {
             client: "psql -X -v ON_ERROR_STOP=1 -d",
+            wants_name: true,
             of_server: "psql -X -d postgres",
             guard: "",
             before: "The database must exist and be empty; the first line of the dump tells how it was made. The roles that \
@@ -50,10 +54,20 @@ pub fn feed(extension: &str) -> Option<Feed> {
         }),
         "pgdump.custom" => Some(Feed {
             client: "pg_restore --exit-on-error -d",
+            wants_name: true,
             of_server: "pg_restore -d postgres",
             guard: "",
             before: "The database must exist and be empty (`pg_restore --create -d postgres` makes it, under its own name). \
                      The roles that own its tables must exist: those of `@globals` go first.",
+        }),
+        "mongodump" => Some(Feed {
+            client: "mongorestore --archive",
+            of_server: "mongorestore --archive",
+            guard: "",
+            wants_name: false,
+            before: "It goes to where it was, on the server that `--host` names; `--nsFrom` and `--nsTo` lead elsewhere, \
+                     `--drop` replaces what is there. Files of version 2 hold bare documents: for them \
+                     `mongorestore --db DATABASE --collection NAME -`.",
         }),
         _ => None,
     }

@@ -13,6 +13,10 @@ pub struct Connect {
     pub socket: Option<String>,
     pub user: Option<String>,
     pub password: Option<SecretRef>,
+    /// The database that knows the user (MongoDB).
+    pub auth_db: Option<String>,
+    /// Name of the replica set that the host belongs to (MongoDB).
+    pub replica_set: Option<String>,
     pub tls: Tls,
 }
 
@@ -55,6 +59,31 @@ pub struct MysqlSource {
     pub is_slave: bool,
     /// Further arguments of the dump program.
     pub extra_keys: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MongodbSource {
+    pub connect: Connect,
+    pub databases: Selection,
+    /// Names and globs of collections in every one of the databases, or `all`.
+    pub collections: Selection,
+    pub archive_of: ArchiveOf,
+    /// Collections that are read at once, at least 1; 0 = as many as the type thinks fit.
+    pub jobs: u32,
+    /// All collections as of one moment, where the server can do that.
+    pub snapshot: bool,
+    /// The dump program that is installed reads the server, not we.
+    pub by_tool: bool,
+    /// Further arguments of the dump program.
+    pub extra_keys: Vec<String>,
+}
+
+/// What one archive of a MongoDB source holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ArchiveOf {
+    #[default]
+    Collection,
+    Database,
 }
 
 /// What a dump may not fall below, in percent of the median of the last dumps of its target; 0 = no such limit.

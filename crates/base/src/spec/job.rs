@@ -1,6 +1,6 @@
 //! One job.
 
-use super::database::{Floor, MysqlSource};
+use super::database::{Floor, MongodbSource, MysqlSource};
 use super::physical::PhysicalSource;
 use super::postgres::{BasebackupSource, PostgresSource};
 use super::storage::StorageSpec;
@@ -133,6 +133,7 @@ pub enum SourceSpec {
     MysqlPhysical(Box<PhysicalSource>),
     Postgres(Box<PostgresSource>),
     Basebackup(Box<BasebackupSource>),
+    Mongodb(Box<MongodbSource>),
     /// Read and validated; this build cannot run it yet.
     Later,
 }

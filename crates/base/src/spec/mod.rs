@@ -7,7 +7,7 @@ pub mod physical;
 pub mod postgres;
 pub mod storage;
 
-pub use database::{Connect, Floor, MysqlSource, Selection, Tls, TlsMode};
+pub use database::{ArchiveOf, Connect, Floor, MongodbSource, MysqlSource, Selection, Tls, TlsMode};
 pub use job::{Compression, FilesSource, JobKind, JobSpec, Require, Rotation, SourceEntry, SourceSpec};
 pub use main::{IoNice, MainSpec, RunSpec};
 pub use physical::{PhysicalSource, Prepare};

@@ -21,7 +21,7 @@ const WITH_USER: &[J] =
 const WITH_PASSWORD: &[J] = WITH_PORT;
 
 const WITH_TLS: &[J] =
-    &[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup, J::Postgresql, J::PostgresqlBasebackup];
+    &[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb];
 
 const fn connect(name: &'static str, kind: KeyType, doc: &'static str) -> Key {
     key(Section::Connect, name, kind, doc)
@@ -47,6 +47,20 @@ pub(super) const KEYS: &[Key] = &[
     connect("db_password", KeyType::Secret, "Password.")
         .jobs(WITH_PASSWORD)
         .example("FILE:/etc/nxs-backup/db.pass"),
+    connect("auth_db", KeyType::Text, "The database that knows the user.")
+        .since(NEW)
+        .jobs(&[J::Mongodb])
+        .default("admin")
+        .example("admin"),
+    connect(
+        "replica_set",
+        KeyType::Text,
+        "Name of the replica set: the primary is asked, and `db_host` may be a list, with commas. Without it the host \
+         itself is asked, whatever it is.",
+    )
+    .since(NEW)
+    .jobs(&[J::Mongodb])
+    .example("rs0"),
     connect(
         "auth_file",
         KeyType::Path,

@@ -2,8 +2,8 @@
 //! [`crate::read`].
 
 use nxs_base::spec::{
-    BasebackupSource, Connect, JobKind, MysqlSource, PgFormat, PhysicalSource, PostgresSource, Prepare,
-    Selection, SourceEntry, SourceSpec, Tls, TlsMode,
+    ArchiveOf, BasebackupSource, Connect, JobKind, MongodbSource, MysqlSource, PgFormat, PhysicalSource,
+    PostgresSource, Prepare, Selection, SourceEntry, SourceSpec, Tls, TlsMode,
 };
 
 use crate::keys::{Section, What};
@@ -49,6 +49,25 @@ pub(super) fn read(reader: &mut Reader, source: &Fields<'_>, kind: JobKind) -> S
         })),
         JobKind::PostgresqlBasebackup => {
             SourceSpec::Basebackup(Box::new(BasebackupSource { connect, extra_keys }))
+        }
+        JobKind::Mongodb => {
+            let selection = |targets: &str, excludes: &str| Selection {
+                targets: source.list(targets),
+                excludes: source.list(excludes),
+            };
+            SourceSpec::Mongodb(Box::new(MongodbSource {
+                connect,
+                databases: selection("target_dbs", "exclude_dbs"),
+                collections: selection("target_collections", "exclude_collections"),
+                archive_of: match source.text("archive_of") {
+                    Some("database") => ArchiveOf::Database,
+                    _ => ArchiveOf::Collection,
+                },
+                jobs: source.number("jobs").and_then(|jobs| u32::try_from(jobs).ok()).unwrap_or(0),
+                snapshot: source.flag("snapshot").unwrap_or(true),
+                by_tool: source.text("tool") == Some("mongodump"),
+                extra_keys,
+            }))
         }
         _ => SourceSpec::Later,
     }
@@ -124,6 +143,8 @@ fn read_connect(
         socket: text("socket"),
         user: text("db_user"),
         password: connect.secret("db_password"),
+        auth_db: text("auth_db"),
+        replica_set: text("replica_set"),
         tls: Tls { mode, ca: text("tls_ca"), cert: text("tls_cert"), key: text("tls_key") },
     };
     Some((read, text("path_to_conf")))

@@ -44,9 +44,23 @@ pub fn find(
     }
 }
 
+/// The dumps that are meant: one, or all that lie below the part that was named, as the collections of a database do.
+pub fn meant(found: Vec<Candidate>, job: &JobSpec, wanted: &Wanted<'_>) -> Result<Vec<Candidate>> {
+    let newest = select::newest(found, job, wanted)?;
+    let is_below = |candidate: &Candidate| {
+        let part = candidate.copies[0].entry.part_and_stem().map_or("", |(part, _)| part);
+        let rest = wanted.target.and_then(|target| part.strip_prefix(target));
+        candidate.is_dump && rest.is_some_and(|rest| rest.starts_with('/'))
+    };
+    if newest.len() > 1 && newest.iter().all(is_below) { Ok(newest) } else { Ok(vec![single(newest, job)?]) }
+}
+
 /// The one dump that is meant. [`ErrorKind::Invalid`] if several targets fit, or what fits is no dump.
 pub fn one(found: Vec<Candidate>, job: &JobSpec, wanted: &Wanted<'_>) -> Result<Candidate> {
-    let mut newest = select::newest(found, job, wanted)?;
+    single(select::newest(found, job, wanted)?, job)
+}
+
+fn single(mut newest: Vec<Candidate>, job: &JobSpec) -> Result<Candidate> {
     let Some(candidate) = newest.pop() else {
         return Err(Error::new(ErrorKind::NotFound, format!("job `{}` has no backup", job.name)));
     };

@@ -161,6 +161,7 @@ fn decompress(key: &str) -> &'static str {
 fn feed_command(feed: Feed, key: &str, root: &str) -> String {
     let decompress = decompress(key);
     let client = match root.strip_prefix('@') {
+        _ if !feed.wants_name => feed.client.to_owned(),
         Some(_) => feed.of_server.to_owned(),
         None if root.starts_with('-') => format!("{} {}{}", feed.client, feed.guard, quoted(root)),
         None => format!("{} {}", feed.client, quoted(root)),

@@ -271,6 +271,8 @@ fn fits(candidate: &Candidate, wanted: &Wanted<'_>) -> bool {
             let part = candidate.copies[0].entry.part_and_stem().map_or("", |(part, _)| part);
             candidate.target == t
                 || part == t
+                // All collections of a database.
+                || candidate.is_dump && part.strip_prefix(t).is_some_and(|rest| rest.starts_with('/'))
                 || candidate.root.trim_end_matches('/') == t.trim_end_matches('/')
         })
 }

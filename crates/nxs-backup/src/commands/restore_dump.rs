@@ -1,6 +1,9 @@
 //! `restore` of a dump: to standard output, or into a database. Which copy and whether it is whole is the engine's,
 //! the client of the server that of the sources.
 
+use std::collections::BTreeSet;
+
+use nxs_base::ports::source::Receiver;
 use nxs_base::record::Tool;
 use nxs_base::spec::{JobKind, JobSpec, RunSpec, SourceEntry};
 use nxs_base::units::human_bytes;
@@ -46,27 +49,28 @@ pub(super) fn run(env: &Env, spec: &RunSpec, job: &JobSpec, wanted: &Wanted<'_>,
     let ctx = app::reading(env, spec);
     let found = dump::find(&ctx, job, &storages, wanted);
     found.problems.iter().for_each(|p| env.console.say_with_hint(&p.message, p.hint.as_deref()));
-    let given = dump::one(found.candidates, job, wanted).and_then(|candidate| {
-        let receiver = match args.stdout {
-            true => None,
-            false => Some(open_receiver(spec, job, &candidate, args)?),
-        };
-        if let Some(receiver) = &receiver {
-            receiver.check()?;
+    let given = match args.stdout {
+        true => dump::one(found.candidates, job, wanted).map(|candidate| vec![(candidate, None)]),
+        false => {
+            dump::meant(found.candidates, job, wanted).and_then(|all| with_receivers(spec, job, all, args))
         }
-        let place = receiver.as_ref().map_or_else(|| "standard output".to_owned(), |r| r.place());
-        if args.dry_run {
-            env.console.say(&format!("would restore {} to {place}", shown(env, &candidate)));
-            return Ok(());
+    };
+    let given = given.and_then(|all| {
+        for (candidate, receiver) in &all {
+            let place = receiver.as_ref().map_or_else(|| "standard output".to_owned(), |r| r.place());
+            if args.dry_run {
+                env.console.say(&format!("would restore {} to {place}", shown(env, candidate)));
+                continue;
+            }
+            let mut out = env.console.stream();
+            let outlet = match receiver {
+                Some(receiver) => Outlet::Receiver(receiver.as_ref()),
+                None => Outlet::Writer(&mut out),
+            };
+            let given = dump::give(&ctx, job, candidate, outlet)?;
+            say(env, &given, &shown(env, candidate), &place);
+            receiver.iter().flat_map(|r| r.notes()).for_each(|note| env.console.say(&note));
         }
-        let mut out = env.console.stream();
-        let outlet = match &receiver {
-            Some(receiver) => Outlet::Receiver(receiver.as_ref()),
-            None => Outlet::Writer(&mut out),
-        };
-        let given = dump::give(&ctx, job, &candidate, outlet)?;
-        say(env, &given, &shown(env, &candidate), &place);
-        receiver.iter().flat_map(|r| r.notes()).for_each(|note| env.console.say(&note));
         Ok(())
     });
     match given {
@@ -82,12 +86,38 @@ pub(super) fn run(env: &Env, spec: &RunSpec, job: &JobSpec, wanted: &Wanted<'_>,
     }
 }
 
+/// A dump, and who takes it; standard output if nobody does.
+type Way = (Candidate, Option<Box<dyn Receiver>>);
+
+/// With the receiver of each, all of which are ready.
+fn with_receivers(
+    spec: &RunSpec,
+    job: &JobSpec,
+    candidates: Vec<Candidate>,
+    args: &RestoreArgs,
+) -> Result<Vec<Way>> {
+    let mut places = BTreeSet::new();
+    let mut all = Vec::new();
+    for candidate in candidates {
+        let receiver = open_receiver(spec, job, &candidate, args)?;
+        let place = receiver.place();
+        if places.contains(&place) {
+            let text = format!("more than one backup would go to {place}");
+            return Err(Error::new(ErrorKind::Invalid, text).with_hint("Name a database with --as."));
+        }
+        places.insert(place);
+        receiver.check()?;
+        all.push((candidate, Some(receiver)));
+    }
+    Ok(all)
+}
+
 fn open_receiver(
     spec: &RunSpec,
     job: &JobSpec,
     candidate: &Candidate,
     args: &RestoreArgs,
-) -> Result<Box<dyn nxs_base::ports::source::Receiver>> {
+) -> Result<Box<dyn Receiver>> {
     let index = candidate.source.or(args.source).unwrap_or(0);
     let entry: &SourceEntry = job.sources.iter().find(|entry| entry.index == index).ok_or_else(|| {
         Error::new(ErrorKind::NotFound, format!("job `{}` has no source {index} any more", job.name))

@@ -33,8 +33,10 @@ pub(crate) struct House {
     pub(crate) storages: Vec<PathBuf>,
     /// The entries of `sources`.
     pub(crate) sources: Vec<String>,
-    /// The type of the job.
+    /// Type of the job.
     pub(crate) kind: &'static str,
+    /// What `DB_PASSWORD` says.
+    pub(crate) password: &'static str,
     /// Further keys of the job.
     pub(crate) keys: String,
 }
@@ -49,7 +51,14 @@ impl House {
         fs::create_dir(dir.path().join("bin")).unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
         let storages = vec![dir.path().join("backup")];
-        Self { dir, kind, storages, sources: sources.to_vec(), keys: String::new() }
+        Self {
+            dir,
+            kind,
+            storages,
+            sources: sources.to_vec(),
+            password: mariadb::PASSWORD,
+            keys: String::new(),
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -92,7 +101,7 @@ impl House {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nxs-backup"));
         command.arg("-c").arg(self.config()).args(args);
-        command.env("TZ", "UTC").env("HOME", self.path("home")).env("DB_PASSWORD", mariadb::PASSWORD);
+        command.env("TZ", "UTC").env("HOME", self.path("home")).env("DB_PASSWORD", self.password);
         command.env("PG_PASSWORD", postgres::PASSWORD);
         let path = std::env::var("PATH").unwrap();
         command.env("PATH", format!("{}:{path}", self.path("bin").display()));

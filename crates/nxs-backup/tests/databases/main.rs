@@ -7,6 +7,10 @@ mod faults;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod mongo;
+#[cfg(test)]
+mod mongo_faults;
+#[cfg(test)]
 mod mysql;
 #[cfg(test)]
 mod physical;

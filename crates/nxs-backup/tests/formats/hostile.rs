@@ -140,6 +140,7 @@ macro_rules! ordeals {
 ordeals! {
     tar: 64, MANY_CASES, mostly_sealed;
     xbstream: 64, MANY_CASES, as_it_is;
+    mongodump: 64, MANY_CASES, as_it_is;
     frames_gzip: 64, CASES, as_it_is;
     // The window of a foreign stream: as much as `zstd -d` allows it.
     frames_zstd: 160, CASES, as_it_is;

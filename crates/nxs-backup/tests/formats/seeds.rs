@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nxs_archive::frames::{Codec, FrameWriter, plain_hash};
 use nxs_archive::index::{IndexStart, IndexWriter};
+use nxs_archive::mongodump::{Collection, Prelude, Writer};
 use nxs_archive::tar::{Extent, Member, TRAILER, header};
 use nxs_base::entry::{EntryKind, EntryState, FileTime, IndexEntry, Meta};
 use nxs_testkit::Rng;
@@ -30,6 +31,36 @@ fn meta(kind: EntryKind, size_bytes: u64) -> Meta {
     let mtime = FileTime { sec: 1_600_000_000, nsec: 120_000_000 };
     let ctime = FileTime { sec: -5, nsec: 1 };
     Meta { kind, mode: 0o644, uid: 3_000_000, gid: 33, size_bytes, mtime, ctime, ino: 99, ..Meta::default() }
+}
+
+/// Archives of mongodump with collections in turn, in pieces of some sizes, and bare documents.
+pub(crate) fn mongodump() -> Vec<Vec<u8>> {
+    let collection = |name: &str, kind: &str| Collection {
+        db: "d".into(),
+        name: name.into(),
+        metadata: "{\"indexes\":[]}".into(),
+        kind: kind.into(),
+    };
+    let prelude = Prelude {
+        concurrent_collections: 1,
+        server_version: "7.0.14".into(),
+        tool_version: "t".into(),
+        collections: vec![
+            collection("a", "collection"),
+            collection("s", "timeseries"),
+            collection("v", "view"),
+        ],
+    };
+    let document = b"\x0c\0\0\0\x10n\0\x07\0\0\0\0";
+    let (mut writer, mut bytes) = Writer::new(&prelude).unwrap();
+    for place in [0, 1, 0] {
+        bytes.extend(writer.documents(place, document));
+        bytes.extend(document);
+    }
+    (0..3).for_each(|place| bytes.extend(writer.end(place)));
+    writer.finish().unwrap();
+    let with_size = |size: u8, bytes: &[u8]| [&[size], bytes].concat();
+    vec![with_size(255, &bytes), with_size(2, &bytes), with_size(9, &document.repeat(5))]
 }
 
 /// Archives of the program's own, and one of the old kinds that it reads.

@@ -18,6 +18,7 @@ fn later() -> impl Iterator<Item = JobKind> {
         JobKind::MariadbBackup,
         JobKind::Postgresql,
         JobKind::PostgresqlBasebackup,
+        JobKind::Mongodb,
     ];
     let has = move |kind: &JobKind| kind.group() == "files" || dumped.contains(kind);
     JobKind::ALL.into_iter().filter(move |kind| !has(kind))

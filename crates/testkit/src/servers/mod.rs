@@ -5,6 +5,7 @@
 
 mod ftp;
 pub mod mariadb;
+pub mod mongo;
 pub mod postgres;
 mod process;
 mod proxy;
