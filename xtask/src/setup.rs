@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Program looked for, and the package that brings it.
-const NEEDED: [(&str, &str); 20] = [
+const NEEDED: [(&str, &str); 25] = [
     ("tar", "tar"),
     ("gzip", "gzip"),
     ("zstd", "zstd"),
@@ -23,6 +23,11 @@ const NEEDED: [(&str, &str); 20] = [
     ("mariadb-backup", "mariadb-backup"),
     ("psql", "postgresql-client"),
     ("/usr/lib/postgresql/15/bin/postgres", "postgresql-15"),
+    ("etcd", "etcd-server"),
+    ("etcdctl", "etcd-client"),
+    ("redis-server", "redis-server"),
+    ("redis-cli", "redis-tools"),
+    ("sqlite3", "sqlite3"),
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("pkill", "procps"),

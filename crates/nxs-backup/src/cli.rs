@@ -180,7 +180,7 @@ pub struct RestoreArgs {
     pub paths: Vec<String>,
 
     /// Directory to restore into; must be empty or absent
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["in_place", "dry_run", "stdout", "into", "name", "list"], conflicts_with = "in_place")]
+    #[arg(long, value_name = "DIR", conflicts_with = "in_place")]
     pub to: Option<PathBuf>,
 
     /// Restore to where the files came from, over what is there

@@ -5,6 +5,7 @@
 
 mod databases;
 mod dsn;
+pub mod external;
 pub mod files;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;

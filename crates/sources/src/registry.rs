@@ -9,6 +9,7 @@ use nxs_base::spec::job::SourceEntry;
 use nxs_base::spec::{JobKind, SourceSpec};
 use nxs_base::{Error, ErrorKind, Result};
 
+use crate::external::ExternalSource;
 use crate::files::FilesSource;
 #[cfg(feature = "mongodb")]
 use crate::mongodb::MongodbSource;
@@ -67,6 +68,7 @@ pub fn open(entry: &SourceEntry, kind: JobKind, around: &Surroundings) -> Result
         }
         #[cfg(not(feature = "mongodb"))]
         SourceSpec::Mongodb(_) => Err(lacking(kind)),
+        SourceSpec::External(spec) => Ok(Box::new(ExternalSource::new((**spec).clone()))),
         SourceSpec::Later => Err(lacking(kind)),
     }
 }
@@ -89,6 +91,7 @@ pub fn open_receiver(
         SourceSpec::Mongodb(spec) => MongodbSource::receiver(spec, to, around.clone()),
         #[cfg(not(feature = "mongodb"))]
         SourceSpec::Mongodb(_) => Err(lacking(kind)),
+        SourceSpec::External(spec) => ExternalSource::receiver(spec, to),
         SourceSpec::MysqlPhysical(_) => MysqlPhysical::receiver(to),
         SourceSpec::Files(_) => {
             let text = format!("backups of a `{}` job are files, and go into a directory", kind.name());
@@ -107,6 +110,7 @@ pub fn settle(entry: &SourceEntry, dir: &Path) -> Result<Vec<String>> {
         | SourceSpec::Mongodb(_)
         | SourceSpec::MysqlPhysical(_)
         | SourceSpec::Postgres(_)
+        | SourceSpec::External(_)
         | SourceSpec::Later => Ok(Vec::new()),
     }
 }
@@ -143,6 +147,7 @@ mod tests {
                 JobKind::PostgresqlBasebackup => SourceSpec::Basebackup(Box::default()),
                 #[cfg(feature = "mongodb")]
                 JobKind::Mongodb => SourceSpec::Mongodb(Box::default()),
+                JobKind::External => SourceSpec::External(Box::default()),
                 _ => SourceSpec::Later,
             };
             let is_later = spec == SourceSpec::Later;

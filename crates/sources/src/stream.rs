@@ -8,7 +8,7 @@ use nxs_base::ports::source::{Artefact, Cancel, DumpReport, Sink};
 use nxs_base::record::Tool as ToolRecord;
 use nxs_base::tail::Tail;
 use nxs_base::{Error, ErrorKind, Result};
-use nxs_sys::child::{Ended, Tool};
+use nxs_sys::child::{Child, Ended, Tool};
 
 /// What is read at once.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -36,7 +36,17 @@ pub(crate) fn pump_judged(
     cancel: &Cancel,
     judge: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<Dumped> {
-    let mut child = tool.spawn()?;
+    pump_child(head, tool.spawn()?, sink, cancel, judge)
+}
+
+/// The same from a program that runs already.
+pub(crate) fn pump_child(
+    head: &[u8],
+    mut child: Child,
+    sink: &mut dyn Sink,
+    cancel: &Cancel,
+    judge: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Dumped> {
     sink.begin(Artefact { has_index: false, expected_bytes: None })?;
     sink.write(head)?;
     let mut block = vec![0; BLOCK_BYTES];

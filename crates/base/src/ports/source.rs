@@ -167,6 +167,22 @@ pub struct Lane<'a> {
     pub sink: &'a mut dyn Sink,
 }
 
+/// What is to be stored of a target, and under which name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prepared {
+    /// What [`Source::targets`] said.
+    AsPlanned,
+    /// Only the making of it told its name.
+    Named {
+        /// First part of the file name, made safe.
+        file_stem: String,
+        /// What follows the time stamp, with what tells how its bytes are compressed already: `db`, `tar.gz`.
+        extensions: String,
+    },
+    /// All was done, and nothing of it goes to a storage.
+    Nothing(DumpReport),
+}
+
 /// A state of the source that holds from before its first dump until after its last one.
 pub trait Snapshot {
     /// Lets go of it. Dropping does the same, but then nobody hears of what went wrong.
@@ -224,6 +240,16 @@ pub trait Source: Send {
 
     /// Rehearses what the dump needs (the directory opens, the server answers), changing nothing.
     fn probe(&self, target: &Target) -> Result<()>;
+
+    /// Begins what has to be begun before a backup of the target can be named. [`Source::settle`] follows.
+    fn begin(&self, _target: &Target, _cancel: &Cancel) -> Result<Prepared> {
+        Ok(Prepared::AsPlanned)
+    }
+
+    /// Ends what [`Source::begin`] began, however it went. `kept` says whether a storage has a complete copy.
+    fn settle(&self, _target: &Target, _kept: bool) -> Result<()> {
+        Ok(())
+    }
 
     /// Saves the target. What single entries suffered is in the report; `Err` means that the artefact is torn.
     fn dump(&self, target: &Target, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport>;

@@ -1,6 +1,7 @@
 //! One job.
 
 use super::database::{Floor, MongodbSource, MysqlSource};
+use super::external::ExternalSource;
 use super::physical::PhysicalSource;
 use super::postgres::{BasebackupSource, PostgresSource};
 use super::storage::StorageSpec;
@@ -134,6 +135,7 @@ pub enum SourceSpec {
     Postgres(Box<PostgresSource>),
     Basebackup(Box<BasebackupSource>),
     Mongodb(Box<MongodbSource>),
+    External(Box<ExternalSource>),
     /// Read and validated; this build cannot run it yet.
     Later,
 }

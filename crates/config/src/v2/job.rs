@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use nxs_base::spec::{
-    Compression, Floor, JobKind, JobSpec, Rotation, SourceEntry, SourceSpec, StorageKind, StorageSpec,
+    Compression, ExternalSource, Floor, JobKind, JobSpec, Rotation, SourceEntry, SourceSpec, StorageKind,
+    StorageSpec,
 };
 
 use super::{Inherited, database, rotation, source, storage};
@@ -138,8 +139,7 @@ fn read_sources(
     inherited: Inherited,
 ) -> Vec<SourceEntry> {
     if kind == JobKind::External {
-        let compression = Compression::None;
-        return vec![SourceEntry { index: 0, spec: SourceSpec::Later, compression }];
+        return vec![external(job)];
     }
     let Some(node) = job.node("sources") else { return Vec::new() };
     let path = job.path_of("sources");
@@ -150,6 +150,23 @@ fn read_sources(
     let each = items.iter().enumerate();
     each.filter_map(|(i, item)| source::read(reader, item, format!("{path}[{i}]"), (kind, i), inherited))
         .collect()
+}
+
+/// A job of this type is its own source. What its command makes is compressed only if the job itself says so: `main`
+/// does not know whether it is compressed already.
+fn external(job: &Fields<'_>) -> SourceEntry {
+    let text = |name: &str| job.text(name).map(str::to_owned);
+    let spec = ExternalSource {
+        job: text("job").unwrap_or_default(),
+        dump_cmd: text("dump_cmd").unwrap_or_default(),
+        restore_cmd: text("restore_cmd"),
+        tmp_dir: text("tmp_dir"),
+        stream: job.flag("stream").unwrap_or(false),
+        only_run: job.flag("skip_backup_rotate").unwrap_or(false),
+        strict_stderr: job.flag("strict_stderr").unwrap_or(false),
+    };
+    let compression = job.compression("compression").unwrap_or(Compression::None);
+    SourceEntry { index: 0, spec: SourceSpec::External(Box::new(spec)), compression }
 }
 
 fn read_storages(reader: &mut Reader, job: &Fields<'_>, kind: Option<JobKind>) -> Vec<StorageSpec> {

@@ -15,7 +15,7 @@ use nxs_base::record::{BackupId, Completeness, IndexDigest, Record, StoredDigest
 use nxs_base::report::TargetReport;
 
 use super::store::Store;
-use super::target::{TargetJob, path_of};
+use super::target::{TargetJob, path_of, tell};
 use crate::catalog::sweep;
 use crate::pipeline::digest::{Digest, Digests};
 use crate::pipeline::run::Passed;
@@ -69,15 +69,7 @@ pub(super) fn publish(
             path: &path,
         });
     }
-    for note in &dump.notes {
-        work.ctx.events.emit(&Event::Noted { job: &work.job.name, target: &work.target.name, note });
-    }
-    for message in &dump.info {
-        work.ctx.events.emit(&Event::Info { job: &work.job.name, message });
-    }
-    for message in &dump.warnings {
-        work.ctx.events.emit(&Event::Warned { job: &work.job.name, message });
-    }
+    tell(work, &dump);
     report.plain_bytes += plain_bytes;
     report.stored_bytes += archive.bytes;
     report.dump = dump;
@@ -201,7 +193,7 @@ fn record(
         stored_bytes: archive.bytes,
         archive: stored_digest(archive.clone()),
         index,
-        compression: compression_text(work.entry.compression),
+        compression: compression_text(work.compression()),
         recipients: Vec::new(),
         tools: dump.tools.clone(),
         completeness: if dump.gaps() == 0 { Completeness::Complete } else { Completeness::Gaps },

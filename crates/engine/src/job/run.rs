@@ -121,8 +121,8 @@ fn run_inner(ctx: &RunContext<'_>, job: &JobSpec, ports: JobPorts, now: &Zoned, 
             }
             match target {
                 Ok(target) => {
-                    let work =
-                        TargetJob { ctx, job, entry: &entry, source: source.as_ref(), target: &target };
+                    let source = source.as_ref();
+                    let work = TargetJob { ctx, job, entry: &entry, source, target: &target, done: None };
                     let (target, late) = run_target(&work, &mut stores);
                     report.targets.push(target);
                     late.iter().for_each(|error| fail(ctx, report, error));

@@ -99,6 +99,11 @@ impl Store {
         }
     }
 
+    /// Corrects the name of a group of this job, which its targets did not know before.
+    pub(super) fn rename(&mut self, id: &GroupId, stem: &str) {
+        self.groups.iter_mut().filter(|g| g.id == *id).for_each(|g| g.stem = stem.to_owned());
+    }
+
     /// The backups of one group, newest first.
     pub(super) fn items(&self, group: &GroupId) -> Vec<RotationItem> {
         let mut items: Vec<_> = self
@@ -348,6 +353,7 @@ impl Store {
             job: group.job.clone(),
             target: entry.record().map_or_else(String::new, |r| r.target.clone()),
             root: group.root.clone(),
+            kind: entry.record().map_or_else(String::new, |r| r.kind.clone()),
             keys,
             when: started.strftime("%Y-%m-%d %H:%M").to_string(),
             complete: entry.is_complete(),

@@ -9,12 +9,12 @@ use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::event::Event;
 use nxs_base::layout;
 use nxs_base::layout::discrete::{self, ArchiveName, CompressionSuffix, Suffix};
-use nxs_base::ports::source::{DumpReport, Source, Target};
+use nxs_base::ports::source::{DumpReport, Prepared, Source, Target};
 use nxs_base::ports::storage::{ObjectInfo, ObjectKey, ObjectKind};
 use nxs_base::record::Record;
 use nxs_base::report::{DroppedBackup, Problem, TargetReport};
 use nxs_base::spec::job::SourceEntry;
-use nxs_base::spec::{JobKind, JobSpec};
+use nxs_base::spec::{Compression, JobKind, JobSpec};
 
 use super::floor::{self, Verdict};
 use super::increment;
@@ -28,12 +28,28 @@ use crate::rotation::order::drop_first;
 use crate::rotation::plan::{Action, Policy};
 
 /// A target and all that its dump needs.
+#[derive(Clone, Copy)]
 pub(super) struct TargetJob<'a> {
     pub(super) ctx: &'a RunContext<'a>,
     pub(super) job: &'a JobSpec,
     pub(super) entry: &'a SourceEntry,
     pub(super) source: &'a dyn Source,
     pub(super) target: &'a Target,
+    /// How the source compressed its bytes itself; none where that is ours to do.
+    pub(super) done: Option<Suffix>,
+}
+
+impl TargetJob<'_> {
+    /// What is done to the bytes of the source.
+    pub(super) fn compression(&self) -> Compression {
+        self.done.map_or(self.entry.compression, |_| Compression::None)
+    }
+
+    /// What the name tells of that.
+    fn suffix(&self) -> Suffix {
+        let compression = CompressionSuffix::from(self.entry.compression);
+        self.done.unwrap_or(Suffix { compression, encrypted: false })
+    }
 }
 
 /// A storage that takes this target today.
@@ -90,6 +106,46 @@ fn save(
     late: &mut Vec<Error>,
 ) -> Result<()> {
     work.source.probe(work.target)?;
+    let prepared = work.source.begin(work.target, work.ctx.cancel)?;
+    let saved = save_prepared(work, prepared, stores, now, report, late);
+    let is_kept = saved.is_ok() && report.copies.iter().any(|copy| copy.problem.is_none());
+    late.extend(work.source.settle(work.target, is_kept).err());
+    saved
+}
+
+fn save_prepared(
+    work: &TargetJob<'_>,
+    prepared: Prepared,
+    stores: &mut [Store],
+    now: &jiff::Zoned,
+    report: &mut TargetReport,
+    late: &mut Vec<Error>,
+) -> Result<()> {
+    match prepared {
+        Prepared::AsPlanned => save_as(work, stores, now, report, late),
+        Prepared::Named { file_stem, extensions } => {
+            let (extension, suffix) = discrete::split_extension(&extensions);
+            let target = Target { file_stem, extension: extension.to_owned(), ..work.target.clone() };
+            let group = group_of(work);
+            stores.iter_mut().for_each(|store| store.rename(&group, &target.file_stem));
+            let done = (suffix != Suffix::default()).then_some(suffix);
+            save_as(&TargetJob { target: &target, done, ..*work }, stores, now, report, late)
+        }
+        Prepared::Nothing(dump) => {
+            tell(work, &dump);
+            report.dump = dump;
+            Ok(())
+        }
+    }
+}
+
+fn save_as(
+    work: &TargetJob<'_>,
+    stores: &mut [Store],
+    now: &jiff::Zoned,
+    report: &mut TargetReport,
+    late: &mut Vec<Error>,
+) -> Result<()> {
     let slots = find_slots(stores, report, |number, store, dropped| {
         let destination = calendar::destination(now.date(), store.spec().retention)?;
         let slot = slot(work, store, number, destination, now, dropped);
@@ -103,7 +159,7 @@ fn save(
     let lanes: Vec<Lane> =
         slots.iter().map(|s| Lane { storage: stores[s.store].storage(), key: s.key.clone() }).collect();
     let tag = work.ctx.tag();
-    let codec = Codec::from(work.entry.compression);
+    let codec = Codec::from(work.compression());
     let index = IndexWriter::new(IndexStart {
         archive_id: id.0.to_be_bytes(),
         codec,
@@ -134,6 +190,14 @@ fn save(
         after_commit(work, store, slot, &record, dropped)
     });
     Ok(())
+}
+
+/// Says what a dump has to say of itself.
+pub(super) fn tell(work: &TargetJob<'_>, dump: &DumpReport) {
+    let (job, events) = (&work.job.name, work.ctx.events);
+    dump.notes.iter().for_each(|note| events.emit(&Event::Noted { job, target: &work.target.name, note }));
+    dump.info.iter().for_each(|message| events.emit(&Event::Info { job, message }));
+    dump.warnings.iter().for_each(|message| events.emit(&Event::Warned { job, message }));
 }
 
 /// Holds a dump against the last ones of its target, on whatever storage they lie.
@@ -221,7 +285,7 @@ fn slot(
         at: now.datetime(),
         with_seconds: false,
         extension: work.target.extension.clone(),
-        suffix: Suffix { compression: CompressionSuffix::from(work.entry.compression), encrypted: false },
+        suffix: work.suffix(),
     })?;
     let key = discrete::build(&name)?;
     Ok(Slot { store: index, destination, name, key })

@@ -69,7 +69,7 @@ fn single(mut newest: Vec<Candidate>, job: &JobSpec) -> Result<Candidate> {
         let text = format!("this means {} targets: `{}`", names.len(), names.join("`, `"));
         return Err(Error::new(ErrorKind::Invalid, text).with_hint("Name one with --target, and --source."));
     }
-    if !candidate.is_dump {
+    if !candidate.is_stream(job.kind) {
         let text = format!("`{}` is a tree of files", candidate.target);
         return Err(Error::new(ErrorKind::Invalid, text).with_hint("Restore it with --to DIR."));
     }

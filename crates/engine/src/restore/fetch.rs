@@ -128,7 +128,10 @@ fn belonging<R: ReadAt>(copy: &Copy, index: IndexReader<R>) -> Result<IndexReade
 
 /// The codec that the archive's name tells.
 pub fn codec_of(copy: &Copy) -> Codec {
-    match copy.entry.suffix().compression {
+    let suffix = copy.entry.suffix();
+    match suffix.compression {
+        // What a module of the user's encrypted is its own matter.
+        _ if suffix.encrypted => Codec::None,
         CompressionSuffix::Gzip => Codec::Gzip(6),
         CompressionSuffix::Zstd => Codec::Zstd(3),
         CompressionSuffix::None => Codec::None,

@@ -7,6 +7,7 @@ use nxs_base::layout::discrete;
 use nxs_base::layout::stock::{self, Feed};
 use nxs_base::ports::storage::ObjectKey;
 use nxs_base::shell::{quote, quoted};
+use nxs_base::spec::JobKind;
 
 /// Says the command that brings an archive here; none where it lies in this directory already.
 pub type Fetch<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -17,6 +18,8 @@ pub struct GuideLine {
     pub job: String,
     pub target: String,
     pub root: String,
+    /// Type of the job, as its record has it; empty where nobody knows.
+    pub kind: String,
     /// Keys of its archives below the backup directory, in the order in which they are unpacked: one, or the full and
     /// the differences; none if no chain of the target is whole.
     pub keys: Vec<String>,
@@ -88,6 +91,13 @@ fn push_line(page: &mut String, line: &GuideLine, fetch: Fetch<'_>) {
         [] => "No chain is whole here: for every backup one of its parents is missing. What is left of it can be \
                unpacked one archive after the other, without `-G`.\n"
             .to_owned(),
+        [key] if line.kind == JobKind::External.name() => format!(
+            "Newest: {}{state}. A command of this job (`dump_cmd`) made it, and knows what is to be done with it. These are its \
+             bytes:\n\n```sh\n{} {} > /tmp/restored\n```\n",
+            line.when,
+            decompress(key),
+            quote(key)
+        ),
         [key] if let Some(feed) = feed_of(key) => format!(
             "Newest: {}{state}. {}\n\n```sh\n{}\n```\n",
             line.when,
@@ -217,6 +227,7 @@ mod tests {
                 job: "j`x".into(),
                 target: "t".into(),
                 root: "/srv/a\nb".into(),
+                kind: "desc_files".into(),
                 keys: vec!["t/daily/t.tar".into()],
                 when: "2026-01-01 03:00".into(),
                 complete: false,

@@ -60,6 +60,11 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// Whether it can be given away as one stream: whatever is no tree of files of ours.
+    pub fn is_stream(&self, job: JobKind) -> bool {
+        job == JobKind::External || self.is_dump
+    }
+
     /// [`ErrorKind::Invalid`] for a dump, in which there are no paths.
     pub fn check_tree(&self) -> Result<()> {
         if !self.is_dump {

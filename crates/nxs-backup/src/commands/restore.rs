@@ -42,6 +42,15 @@ pub(crate) fn run(env: &Env, config: &Path, args: &RestoreArgs) -> Ended {
         env.console.say("a data directory is restored into an empty one: say where with --to DIR");
         return Ok(Exit::Usage);
     }
+    if args.to.is_none() && !args.in_place && !args.dry_run {
+        let places = if job.kind.group() == "files" {
+            "--to DIR or --in-place"
+        } else {
+            "--stdout, --as NAME or --into ADDRESS"
+        };
+        env.console.say(&format!("where to? Say {places}, or --dry-run or --list to change nothing"));
+        return Err(Exit::Usage);
+    }
     let excludes = args.delete.then(|| excludes_of(job)).transpose();
     let excludes = excludes.map_err(|error| {
         env.console.say_error(&error);

@@ -18,10 +18,11 @@ use crate::exit::Exit;
 use crate::messages::harmless;
 use crate::shelf::{self, Reached};
 
-/// Whether a dump is restored by these arguments.
+/// Whether a dump is restored by these arguments. What a module made goes to its own command, if nothing else is said.
 pub(super) fn is_meant(job: &JobSpec, args: &RestoreArgs) -> bool {
     let is_physical = matches!(job.kind, JobKind::MysqlXtrabackup | JobKind::MariadbBackup);
-    args.stdout || args.into.is_some() || args.name.is_some() || is_physical
+    let is_module = job.kind == JobKind::External && args.to.is_none() && !args.in_place;
+    args.stdout || args.into.is_some() || args.name.is_some() || is_physical || is_module
 }
 
 /// Lists what could be restored, one copy in a line: start, target, storage, key.

@@ -70,9 +70,12 @@ impl House {
         let mut text = format!(
             "main:\n  server_name: db-01\n  admin_mail: root@localhost\n  client_mail: ['']\n  mail_from: root@localhost\n  \
              level_message: error\n  log_file: {root}/nxs.log\n  state_dir: {root}/state\n  lock_file: {root}/lock\n  \
-             nice: 0\n  ionice: none\njobs:\n- job: db\n  type: {}\n  tmp_dir: {root}/tmp\n{}  sources:\n",
+             nice: 0\n  ionice: none\njobs:\n- job: db\n  type: {}\n{}",
             self.kind, self.keys
         );
+        if !self.sources.is_empty() {
+            text += &format!("  tmp_dir: {root}/tmp\n  sources:\n");
+        }
         self.sources.iter().for_each(|source| text += &format!("  - {source}\n"));
         text += "  storages:\n";
         for dir in &self.storages {

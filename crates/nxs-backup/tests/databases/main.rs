@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod basebackup;
 #[cfg(test)]
+mod external;
+#[cfg(test)]
+mod external_page;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod house;

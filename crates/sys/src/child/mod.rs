@@ -5,6 +5,7 @@
 //! ([`Tool::secret_env`]), never by an argument. Which program does what is the sources' matter.
 #![expect(unsafe_code, reason = "what has to be set between fork and exec has no safe wrapper")]
 
+mod side;
 mod tail;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ use nxs_base::{Error, ErrorKind, Result};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
+use side::Side;
 use tail::Drain;
 
 /// How often a wait looks whether the run was cancelled.
@@ -67,16 +69,39 @@ pub struct Tool {
     args: Vec<OsString>,
     env: Vec<(OsString, Secret)>,
     files: Vec<OwnedFd>,
+    /// What it is called in messages, where that is not the name of its file.
+    title: Option<String>,
+    /// Whether it gets our whole environment.
+    is_of_the_house: bool,
+    has_side: bool,
 }
 
 impl Tool {
     /// A path, or a name that is looked for in `PATH`.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), args: Vec::new(), env: Vec::new(), files: Vec::new() }
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            files: Vec::new(),
+            title: None,
+            is_of_the_house: false,
+            has_side: false,
+        }
     }
 
-    /// The last component of its path.
+    /// A command line of the administrator's, for `/bin/sh -c`; `title` names it in messages. It gets our whole
+    /// environment, as from a scheduler.
+    pub fn shell(line: &str, title: &str) -> Self {
+        let shell = Self::new("/bin/sh").arg("-c").arg(line);
+        Self { title: Some(title.to_owned()), is_of_the_house: true, ..shell }
+    }
+
+    /// What it is called in messages: the last component of its path, if nothing else was said.
     pub fn name(&self) -> String {
+        if let Some(title) = &self.title {
+            return title.clone();
+        }
         self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
     }
 
@@ -108,6 +133,12 @@ impl Tool {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         self.files.push(file.into());
         Ok(path)
+    }
+
+    /// Opens a pipe for it as descriptor 3: see [`Child::side_first`].
+    pub fn with_side(mut self) -> Self {
+        self.has_side = true;
+        self
     }
 
     /// Starts it; we read what it prints. Its standard input is empty.
@@ -150,11 +181,13 @@ impl Tool {
         let name = self.name();
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear();
-        command.envs(std::env::vars_os().filter(|(name, _)| is_kept(name)));
+        command.envs(std::env::vars_os().filter(|(name, _)| self.is_of_the_house || is_kept(name)));
         command.envs(self.env.iter().map(|(name, value)| (name, value.expose())));
         command.process_group(0).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let parent = rustix::process::getpid();
         let files: Vec<libc::c_int> = self.files.iter().map(AsRawFd::as_raw_fd).collect();
+        let side = self.has_side.then(side::pipe).transpose()?;
+        let side_end = side.as_ref().map(|(_, end)| end.as_raw_fd());
         let set_up = move || {
             // SAFETY: both calls take integers and touch no memory of ours.
             let died_before = unsafe {
@@ -170,7 +203,12 @@ impl Tool {
                     return Err(std::io::Error::last_os_error());
                 }
             }
-            Ok(())
+            match side_end {
+                // SAFETY: takes integers. Descriptor 3 is none that the start itself needs: one end of the pipe has it,
+                // or something that was open before.
+                Some(fd) if unsafe { side::give(fd) } < 0 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            }
         };
         // SAFETY: the closure makes only system calls that may be made between fork and exec, and allocates nothing.
         unsafe { command.pre_exec(set_up) };
@@ -184,7 +222,8 @@ impl Tool {
         if let Some(stderr) = stderr {
             complaints.also(stderr);
         }
-        Ok(Child { name, process, stdout, complaints, is_over: false })
+        let side = side.map(|(pipe, _)| Side::new(pipe));
+        Ok(Child { name, process, stdout, side, complaints, is_over: false })
     }
 }
 
@@ -205,6 +244,7 @@ pub struct Child {
     name: String,
     process: std::process::Child,
     stdout: Option<ChildStdout>,
+    side: Option<Side>,
     complaints: Drain,
     is_over: bool,
 }
@@ -248,8 +288,10 @@ impl Child {
             pause = (pause * 2).min(TICK);
         }
         let status = self.end()?;
-        let said = self.complaints.take(Instant::now() + Duration::from_secs(2));
-        Ok(Ended { name: self.name.clone(), status, said })
+        let until = Instant::now() + Duration::from_secs(2);
+        let said = self.complaints.take(until);
+        let beside = self.side.take().map(|side| side.rest(until)).unwrap_or_default();
+        Ok(Ended { name: self.name.clone(), status, said, beside })
     }
 
     /// Whether it is a zombie by now; its id stays taken.
@@ -342,6 +384,8 @@ pub struct Ended {
     pub status: ExitStatus,
     /// The last lines of its complaints, in order; empty lines left out.
     pub said: Vec<String>,
+    /// What came on descriptor 3 after [`Child::side_first`] had its answer.
+    pub beside: Vec<String>,
 }
 
 impl Ended {

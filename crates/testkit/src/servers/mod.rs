@@ -3,6 +3,7 @@
 //! A missing server is a failure, never a skip. Every server dies with the value that stands for it, and with the thread
 //! that started it.
 
+pub mod etcd;
 mod ftp;
 pub mod mariadb;
 pub mod mongo;
