@@ -35,10 +35,9 @@ fn described(path: &Path, basename: &str, extension: &str, gzip: bool) -> String
 fn names(house: &House) -> Vec<String> {
     let files = house.files(0).into_iter().filter(|file| !file.contains(".nxs."));
     let split = |file: String| {
-        let (stem, rest) = file.rsplit_once("_20").unwrap();
-        let (stem, stamp) = (stem.to_owned(), rest.to_owned());
-        let extension = stamp.split_once('.').unwrap().1.to_owned();
-        (stem, extension)
+        let mut parts = file.rsplitn(3, '_');
+        let (time, stem) = (parts.next().unwrap().to_owned(), parts.nth(1).unwrap().to_owned());
+        (stem, time.split_once('.').unwrap().1.to_owned())
     };
     let mut names: Vec<String> = files.map(split).map(|(stem, ext)| format!("{stem} {ext}")).collect();
     names.sort();

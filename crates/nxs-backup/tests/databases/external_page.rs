@@ -60,7 +60,7 @@ fn etcd_comes_back_from_the_snapshot_that_the_scripts_of_the_page_stream() {
     // A server that is gone is told in the client's own words.
     drop(server);
     let said = house.run(&["start"]);
-    assert_eq!((said.code, said.err.contains("connection refused")), (Some(1), true), "{said:?}");
+    assert_eq!((said.code, said.err.contains("is unhealthy")), (Some(1), true), "{said:?}");
     assert_eq!(house.files(0), files);
 }
 
