@@ -36,7 +36,8 @@ const DISCRETE: &[J] = &[
 pub(super) const KEYS: &[Key] = &[
     job("job", KeyType::Text, "Name of the job; unique, and not `all`, `files`, `databases` or `external`.").filled().example("site-files"),
     job("type", KeyType::Text, "What is backed up.").filled().example("desc_files"),
-    job("tmp_dir", KeyType::Path, "Directory for temporary files of the types that need them. For `external`: what `dump_cmd` makes has to lie below it.").example("/var/nxs-backup/files/desc/dump_tmp"),
+    job("tmp_dir", KeyType::Path, "Directory for temporary files of the types that need them.").jobs(ALL_BUT_EXTERNAL).example("/var/nxs-backup/files/desc/dump_tmp"),
+    job("tmp_dir", KeyType::Path, "Where the command may write; a file that it made elsewhere is refused then.").jobs(&[J::External]).example("/var/tmp/nxs-backup"),
     job("sources", KeyType::Mappings, "What to back up, one entry per source.").jobs(ALL_BUT_EXTERNAL).filled().example("[{target: [/var/www/*/], gzip: yes}]"),
     job("storages", KeyType::Mappings, "Where backups go.").filled().example("[{storage: local, enable: yes, backup_dir: /var/nxs-backup/files, store: {days: 6, weeks: 4, month: 6}}]"),
     job("dump_cmd", KeyType::Command, "Shell command that makes the backup and prints a JSON description of it.").jobs(&[J::External]).filled().example("/usr/local/bin/dump.sh"),
@@ -50,6 +51,7 @@ pub(super) const KEYS: &[Key] = &[
     job("shrink_warning", number(0, 99, "percent"), "A dump smaller than this share of the median of the last seven of its target is a warning; 0 is none.").since(NEW).jobs(DATABASES).default("50").example("30"),
     job("shrink_error", number(0, 99, "percent"), "A dump smaller than this share of that median is an error, and is not kept; 0 is none.").since(NEW).jobs(DATABASES).default("10").example("0"),
     job("rotation", KeyType::Choice(&["auto", "before", "after"]), "When old backups go: `before` the new one is made, `after` it is complete, or `auto`: after it, unless it would not fit.").since(NEW).default("auto").example("auto"),
-    job("compression", KeyType::Compression, "Compression of all sources that do not set their own. For `external` only if it stands in the job itself, and only of what is not compressed by its name.").since(NEW).example("{zstd: 3}"),
+    job("compression", KeyType::Compression, "Compression of all sources that do not set their own.").since(NEW).jobs(ALL_BUT_EXTERNAL).example("{zstd: 3}"),
+    job("compression", KeyType::Compression, "Compression of what the command made, unless its name says that it is compressed already.").since(NEW).jobs(&[J::External]).example("{zstd: 3}"),
     job("require", KeyType::Require, "How many enabled storages must get their copy for the job to be done: `all`, `any` or a number.").since(NEW).default("all").example("all"),
 ];
