@@ -130,6 +130,10 @@ fn every_collection_is_an_archive_of_its_own_under_the_names_of_version_2_and_co
     assert!(read_archive(&house.dump("shop/cheap")).contains("\"viewOn\": \"item\""));
     let users = read_archive(&house.dump("admin/system.users"));
     assert_eq!(users.lines().count(), 4, "{users}");
+    // The page beside the backups has the stock command, which takes the names from the archive.
+    let page = std::fs::read_to_string(house.storages[0].join("RESTORE.md")).unwrap();
+    let line = page.lines().find(|line| line.contains("0-shop--item_")).unwrap();
+    assert!(line.starts_with("gzip -dc ") && line.ends_with(" | mongorestore --archive"), "{line}");
     // And back, each into a fresh server.
     let fresh = Mongo::start();
     let address = format!("mongodb://{}@127.0.0.1:{}", mongo::USER, fresh.port());

@@ -188,3 +188,47 @@ fn a_storage_that_is_full_fails_alone_and_the_dump_goes_on_to_the_other() {
     assert!(said.log.contains("No space left"), "{said:?}");
     assert_eq!((kept, left), (2, Vec::new()));
 }
+
+#[test]
+fn an_archive_of_the_stock_program_counts_only_if_it_is_whole_and_its_password_cannot_be_seen() {
+    let (server, mut house) = scene();
+    let archive = house.path("archive");
+    fs::write(&archive, house.dump("shop/big")).unwrap();
+    house.sources[0] = house.sources[0].replace("gzip: yes", "gzip: yes, tool: mongodump");
+    // No package has the real one: this one gives what that would give, and notes how it was asked.
+    let tool = |deed: &str| {
+        let path = house.path("bin").join("mongodump");
+        let (archive, notes) = (archive.display(), house.path("notes").display().to_string());
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in --version) echo 'mongodump version: 100.9.4'; exit;; esac\n\
+             echo \"$@\" > {notes}\nfor a; do case $a in --config=*) cat \"${{a#--config=}}\" >> {notes};; esac; done\n\
+             A={archive}\n{deed}\n"
+        );
+        fs::write(&path, script).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&path, mode).unwrap();
+    };
+    for (deed, words) in [
+        ("head -c 100000 $A", "this is no whole archive of `mongodump`"),
+        ("head -c -4 $A", "this is no whole archive of `mongodump`"),
+        (":", "printed nothing"),
+        ("cat $A; echo 'Failed: lost it' >&2; exit 1", "Failed: lost it"),
+        ("cat $A; kill -9 $$", "ended with signal 9"),
+        ("tr '5' '6' < $A", "this is no whole archive of `mongodump`"),
+    ] {
+        tool(deed);
+        fails(&house, 1, words);
+    }
+    tool("cat $A");
+    house.start();
+    let notes = fs::read_to_string(house.path("notes")).unwrap();
+    let (arguments, config) = notes.split_once('\n').unwrap();
+    let wanted =
+        format!("--host=127.0.0.1 --port={} --username=backup --authenticationDatabase=admin", server.port());
+    assert!(
+        arguments.starts_with(&wanted) && arguments.ends_with("--db=shop --collection=big"),
+        "{arguments}"
+    );
+    assert!(!arguments.contains("#0rd") && arguments.contains("--archive --quiet"), "{arguments}");
+    assert_eq!(config, "password: \"p\\\"a'ss \\\\w#0rd@:/\"\n");
+}
