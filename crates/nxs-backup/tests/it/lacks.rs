@@ -19,6 +19,7 @@ fn later() -> impl Iterator<Item = JobKind> {
         JobKind::Postgresql,
         JobKind::PostgresqlBasebackup,
         JobKind::Mongodb,
+        JobKind::External,
     ];
     let has = move |kind: &JobKind| kind.group() == "files" || dumped.contains(kind);
     JobKind::ALL.into_iter().filter(move |kind| !has(kind))
