@@ -127,6 +127,17 @@ fn all_databases_of_two_servers_come_back_with_the_stock_client_as_they_were() {
     assert!(page.contains(".pgdump.sql.gz | psql -X -d postgres\n"), "{page}");
 }
 
+const PROPERTIES: &str = r#"
+    ALTER DATABASE shop SET search_path TO "$user", public, app;
+    ALTER DATABASE shop SET my.key TO 'it''s';
+    ALTER DATABASE shop SET default_transaction_read_only TO off;
+    ALTER DATABASE shop CONNECTION LIMIT 7;
+    ALTER ROLE boss IN DATABASE shop SET work_mem TO '8MB';
+    REVOKE CONNECT ON DATABASE shop FROM PUBLIC;
+    GRANT CREATE ON DATABASE shop TO backup WITH GRANT OPTION;
+    COMMENT ON DATABASE shop IS 'it''s the shop';
+"#;
+
 #[test]
 fn a_database_comes_back_under_another_name_as_it_was_made_and_over_nothing_that_is_there() {
     let server = Postgres::start();
@@ -134,6 +145,7 @@ fn a_database_comes_back_under_another_name_as_it_was_made_and_over_nothing_that
     let made =
         "CREATE DATABASE shop OWNER boss ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
     server.sql("postgres", made);
+    server.script("shop", PROPERTIES);
     server.script(
         "shop",
         "CREATE TABLE t (id int, b text); INSERT INTO t SELECT n, 'größe' FROM generate_series(1, 3000) n",
@@ -155,6 +167,18 @@ fn a_database_comes_back_under_another_name_as_it_was_made_and_over_nothing_that
         if format == "plain" {
             let owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'copy'";
             assert_eq!(server.sql("postgres", owner), "boss\n");
+            let properties = |name: &str| {
+                let questions = [
+                    "SELECT datconnlimit, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'NAME'",
+                    "SELECT setrole::regrole, setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase \
+                     WHERE datname = 'NAME' ORDER BY 1",
+                    "SELECT grantee::regrole, privilege_type, is_grantable FROM pg_database, aclexplode(datacl) \
+                     WHERE datname = 'NAME' ORDER BY 1, 2",
+                ];
+                questions.map(|question| server.sql("postgres", &question.replace("NAME", name)))
+            };
+            assert_eq!(properties("copy"), properties("shop"));
+            assert!(properties("shop")[1].contains("my.key=it's"), "{:?}", properties("shop"));
         }
         let said = house.run(&["restore", "db", "--target", "shop", "--as", "copy"]);
         assert_eq!(said.code, Some(1), "{said:?}");

@@ -7,6 +7,7 @@ use nxs_base::{Error, ErrorKind, Result};
 use super::custom::CustomFormat;
 use super::defaults::Defaults;
 use super::keys::Key;
+use super::properties::Properties;
 use super::server::{Server, database_arg, quoted_name};
 use super::{Known, trailer};
 use crate::databases;
@@ -74,13 +75,27 @@ pub(super) fn plan(
     }
     let mut plan = Plan {
         database: database.to_owned(),
-        // An archive has it itself.
-        head: if spec.format == PgFormat::Plain { defaults.line(database) } else { String::new() },
+        head: String::new(),
         format: spec.format,
         args: keys.iter().flat_map(Key::args).collect(),
         info: Vec::new(),
         warnings: Vec::new(),
     };
+    // An archive has it itself.
+    if spec.format == PgFormat::Plain {
+        plan.head = defaults.line(database);
+    }
+    if !plan.head.is_empty() {
+        let properties = Properties::ask(server, &known.client, database)?;
+        let (lines, left_out) = properties.lines(database);
+        plan.head.push_str(&lines);
+        if left_out > 0 {
+            let text = format!(
+                "`{database}`: {left_out} settings, rights or its comment hold line breaks, and are not saved"
+            );
+            plan.warnings.push(text);
+        }
+    }
     plan.args.extend(match spec.format {
         PgFormat::Plain => vec!["--format=plain".to_owned()],
         // The stream is compressed as all others are.

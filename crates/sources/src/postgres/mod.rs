@@ -3,7 +3,7 @@
 //!
 //! `server` reaches a server, `program` knows the client programs, `keys` reads the user's own keys, `dump` dumps a
 //! database and `globals` what belongs to none, `trailer` and `custom` tell a whole dump from a cut one, `defaults` is how
-//! a database was made, `receive` is the way back; `basebackup` is the other type, with `tarball` for its end. Which
+//! a database was made and `properties` what else it has, `receive` is the way back; `basebackup` is the other type, with `tarball` for its end. Which
 //! databases are meant is decided in [`crate::databases`].
 
 pub mod basebackup;
@@ -13,6 +13,7 @@ mod dump;
 mod globals;
 mod keys;
 mod program;
+mod properties;
 mod receive;
 mod server;
 mod tarball;

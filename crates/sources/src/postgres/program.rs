@@ -74,15 +74,24 @@ impl Program {
     /// One that is not older than the server, which would leave out what it does not know: that of `PATH` if it fits, else
     /// the one nearest to the server.
     pub(super) fn fitting(name: &str, server: &Version) -> Result<Self> {
-        let mut found = Vec::new();
-        for (number, path) in candidates(name).into_iter().enumerate() {
-            let program = Self::at(path)?;
-            if number == 0 && program.major >= server.major {
+        let (mut found, mut broken) = (Vec::new(), None);
+        let in_path = child::find(&[name]);
+        for path in candidates(name) {
+            let program = match Self::at(path) {
+                Ok(program) => program,
+                // One that does not run does not spoil the others.
+                Err(error) => {
+                    broken = Some(error);
+                    continue;
+                }
+            };
+            if in_path.as_ref() == Some(&program.path) && program.major >= server.major {
                 return Ok(program);
             }
             found.push(program);
         }
-        let newest = found.iter().max_by_key(|program| program.major).ok_or_else(|| missing(name))?;
+        let newest = found.iter().max_by_key(|program| program.major);
+        let newest = newest.ok_or_else(|| broken.unwrap_or_else(|| missing(name)))?;
         let fitting = found.iter().filter(|program| program.major >= server.major);
         fitting.min_by_key(|program| program.major).cloned().ok_or_else(|| {
             let text = format!(
@@ -120,6 +129,11 @@ fn missing(name: &str) -> Error {
         .with_hint("Install the client programs, on Debian `postgresql-client`.")
 }
 
+/// Debian's, which takes one of the others by rules of its own, and a tenth of a second.
+fn is_chooser(path: &Path) -> bool {
+    std::fs::canonicalize(path).is_ok_and(|path| path.ends_with("pg_wrapper"))
+}
+
 /// All programs of this name: that of `PATH`, then the newest ones first.
 fn candidates(name: &str) -> Vec<PathBuf> {
     let in_path = child::find(&[name]);
@@ -136,6 +150,7 @@ fn candidates(name: &str) -> Vec<PathBuf> {
         }
     }
     others.sort_by_key(|(major, _)| std::cmp::Reverse(*major));
+    let in_path = in_path.filter(|path| others.is_empty() || !is_chooser(path));
     in_path.into_iter().chain(others.into_iter().map(|(_, path)| path)).collect()
 }
 

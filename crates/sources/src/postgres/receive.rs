@@ -11,6 +11,7 @@ use nxs_base::{Error, ErrorKind, Result};
 use super::defaults::Defaults;
 use super::globals::There;
 use super::program::Program;
+use super::properties::Properties;
 use super::server::{Server, database_arg, quoted_name, quoted_text};
 use super::{GLOBALS, custom};
 use crate::dsn::Dsn;
@@ -203,7 +204,13 @@ impl Receiver for Database {
         } else {
             self.server.psql(&self.client, &self.name)?.args(["--output=/dev/null", "--file=-"])
         };
-        stream::feed(tool, &head, plain, cancel).map_err(|error| self.server.judged(error))
+        stream::feed(tool, &head, plain, cancel).map_err(|error| self.server.judged(error))?;
+        // A setting may forbid to write.
+        let statements = Properties::of_head(&head, &self.from).statements(&self.name);
+        if statements.is_empty() {
+            return Ok(());
+        }
+        self.server.ask_common(&self.client, &self.name, 1, &statements.join("; ")).map(drop)
     }
 
     fn notes(&self) -> Vec<String> {
