@@ -359,6 +359,47 @@ fn the_way_to_the_server_is_encrypted_where_that_is_asked_for() {
 }
 
 #[test]
+fn a_damaged_copy_is_replaced_by_the_next_one_and_what_was_there_goes_only_for_what_can_be_made() {
+    let server = Postgres::start();
+    server.sql("postgres", "CREATE DATABASE shop");
+    server.sql(
+        "shop",
+        "CREATE TABLE t AS SELECT n, sha512(n::text::bytea)::text AS what FROM generate_series(1, 20000) n",
+    );
+    let mut house = house(&[dumped(&server, "[shop]", "")]);
+    house.storages.push(house.path("second"));
+    house.start();
+    let path = newest(&house, "shop");
+    let good = fs::read(&path).unwrap();
+    let mut bytes = good.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    fs::write(&path, bytes).unwrap();
+    restored(&house, &["--target", "shop", "--as", "copy"]);
+    assert_eq!(server.fingerprint("copy"), server.fingerprint("shop"));
+    let said =
+        house.run(&["restore", "db", "--target", "shop", "--from", "local", "--as", "copy", "--overwrite"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    // Somebody is in it; and a locale that this host does not have.
+    restored(&house, &["--target", "shop", "--as", "kept"]);
+    let mut session = server.client("kept").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let there = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'kept'";
+    crate::faults::until("a session", || server.sql("postgres", there) == "1\n");
+    let again = ["restore", "db", "--target", "shop", "--as", "kept", "--overwrite"];
+    let said = house.run(&again);
+    assert!(said.code == Some(1) && said.err.contains("being accessed by other users"), "{said:?}");
+    session.kill().unwrap();
+    session.wait().unwrap();
+    let dir = house.storages[0].join("shop/daily");
+    let odd = "-- CREATE DATABASE \"shop\" WITH TEMPLATE = template0 LC_COLLATE = 'no_SUCH.UTF-8' LC_CTYPE = 'C';\n";
+    fs::write(dir.join("shop_2020-01-01_03-00.pgdump.sql"), odd).unwrap();
+    let said = house.run(&[&again[..], &["--at", "2020-01-01 12:00", "--adopt"]].concat());
+    assert!(said.code == Some(1) && said.err.contains("no_SUCH"), "{said:?}");
+    assert_eq!(server.fingerprint("kept"), server.fingerprint("shop"));
+    assert_eq!(server.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'nxs%'"), "0\n");
+}
+
+#[test]
 fn dumps_of_version_2_are_restored_by_their_names() {
     let server = Postgres::start();
     server.sql("postgres", "CREATE DATABASE shop");

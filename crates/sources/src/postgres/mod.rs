@@ -59,8 +59,10 @@ struct Known {
 impl PostgresSource {
     /// Asks nobody anything.
     pub fn new(spec: PostgresSpec, index: usize, around: Surroundings) -> Result<Self> {
-        let keys = keys::parse(&spec.extra_keys, &keys::DUMP)?;
+        let mut keys = keys::parse(&spec.extra_keys, &keys::DUMP)?;
         keys::check(&keys, &keys::DUMP)?;
+        // Nobody looks on.
+        keys.retain(|key| !key.is('v', "--verbose"));
         let server = Server::new(spec.connect.clone(), around);
         Ok(Self { spec, keys, index, server, known: OnceCell::new() })
     }

@@ -162,10 +162,22 @@ impl Database {
             }
         }
         let tell = |statement: &str| self.server.ask(&self.client, &common, 1, statement).map(drop);
-        if there.is_some() {
-            tell(&format!("DROP DATABASE {}", quoted_name(&self.name)))?;
+        if there.is_none() {
+            return tell(&defaults.statement(&self.name));
         }
-        tell(&defaults.statement(&self.name))
+        // What is there goes only once the new one could be made: its locale may be unknown here.
+        let name = quoted_name(&self.name);
+        let stand_in = format!("nxs-restore-{}", std::process::id());
+        tell(&defaults.statement(&stand_in))?;
+        let stand_in = quoted_name(&stand_in);
+        let taken = tell(&format!("DROP DATABASE {name}"));
+        match taken.and_then(|()| tell(&format!("ALTER DATABASE {stand_in} RENAME TO {name}"))) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tell(&format!("DROP DATABASE {stand_in}"))?;
+                Err(error)
+            }
+        }
     }
 }
 
