@@ -88,6 +88,14 @@ pub fn after_unpacking(stem: &str) -> &'static str {
              # as the user postgres, with `restore_command` set if WAL beyond the backup is wanted:\n\
              pg_ctl -D /tmp/restore start\n```\n"
         }
+        "xtrabackup" | "mariadb_backup" => {
+            "This is a data directory of MariaDB or MySQL; `/tmp/restore` has to be empty before. Where \
+             `xtrabackup_checkpoints` in it says `full-backuped`, make it consistent: \
+             `mariadb-backup --prepare --target-dir=/tmp/restore`, for MySQL `xtrabackup` with the same arguments. Then stop \
+             the server, empty its data directory, and:\n\n\
+             ```sh\nmariadb-backup --copy-back --target-dir=/tmp/restore --datadir=/var/lib/mysql &&\n\
+             chown -R mysql:mysql /var/lib/mysql\n```\n"
+        }
         _ => "",
     }
 }

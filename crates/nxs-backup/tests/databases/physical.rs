@@ -115,6 +115,7 @@ fn a_server_starts_from_the_stock_commands_of_the_page_and_nothing_was_half_writ
     drop(writer);
     assert!(!said.log.contains("WARNING") && !said.log.contains("ERROR"), "{said:?}");
     assert!(said.log.contains("`mariadb-backup` 10.") && said.log.contains("up to LSN "), "{said:?}");
+    assert!(!house.path("tmp").exists(), "nothing goes by a temporary directory");
     // v2's layout: no part, the period, the name of what has none.
     let files = house.files(0);
     assert_eq!(files.len(), 2, "{files:?}");

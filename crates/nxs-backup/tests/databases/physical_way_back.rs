@@ -120,6 +120,11 @@ fn what_is_prepared_at_once_is_a_tar_that_a_server_starts_from_and_its_room_is_g
         archive.to_str().unwrap().contains("/daily/mariadb_backup_") && archive.extension().unwrap() == "gz"
     );
     assert!(archive.file_stem().unwrap().to_str().unwrap().ends_with(".tar"));
+    let page = fs::read_to_string(house.storages[0].join("RESTORE.md")).unwrap();
+    assert!(
+        page.contains("This is a data directory of MariaDB") && page.contains(".tar.gz -C /tmp/restore"),
+        "{page}"
+    );
     // By `tar` alone, and by the program.
     let place = house.path("by-tar");
     fs::create_dir(&place).unwrap();
@@ -200,4 +205,24 @@ fn a_replica_stands_still_meanwhile_and_its_position_is_in_the_backup() {
     house.wrap("mariadb-backup", "case \"$*\" in *--version*) exec \"$REAL\" \"$@\";; esac; exit 2");
     fails(&house, 1, "ended with exit status 2");
     assert!(applies(&replica));
+}
+
+#[test]
+fn two_servers_of_one_job_are_two_backups_and_each_comes_back_by_its_number() {
+    let (one, mut house) = scene();
+    let two = MariaDb::start();
+    two.sql(
+        "CREATE DATABASE other; CREATE TABLE other.t (id INT) ENGINE=InnoDB; INSERT INTO other.t VALUES (42)",
+    );
+    house.sources.push(source(&two, ""));
+    house.start();
+    house.start();
+    assert_eq!(archives(&house).len(), 4);
+    let place = house.path("data");
+    let said = house.run(&["restore", "db", "--to", place.to_str().unwrap()]);
+    assert!(said.code == Some(2) && said.err.contains("--source"), "{said:?}");
+    restore(&house, &["--source", "1"], &place);
+    assert_eq!(MariaDb::start_from(&place).sql("SELECT id FROM other.t"), "42\n");
+    restore(&house, &["--source", "0"], &place);
+    assert_eq!(fingerprint(&MariaDb::start_from(&place)), fingerprint(&one));
 }
