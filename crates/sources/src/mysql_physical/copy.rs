@@ -14,7 +14,7 @@ use super::keys::Keys;
 use super::prepared::{self, Scratch};
 use super::stream::{CHECKPOINTS, Facts, INFO, Notes, Watch};
 use super::{Known, place};
-use crate::mysql::program::{Flavour, Program};
+use crate::mysql::program::{Flavour, Program, Version};
 use crate::mysql::server::Server;
 use crate::stream;
 
@@ -48,33 +48,65 @@ pub(super) fn reached(server: &Server) -> Result<Server> {
     Ok(reached)
 }
 
-/// The data directory of the server, which has to be on this host. `given` says where it is mounted, if not there.
-pub(super) fn datadir(
-    server: &Server,
-    client: &Program,
-    flavour: Flavour,
-    given: Option<&str>,
-) -> Result<PathBuf> {
-    let rows = server.ask(client, "SELECT @@datadir, @@hostname")?;
-    let (Some(told), name) = (rows.iter().flatten().next(), rows.iter().flatten().nth(1)) else {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            format!("{} does not tell its data directory", server.place()),
-        ));
+/// What a server tells of itself.
+pub(super) struct Told {
+    pub(super) version: Version,
+    datadir: String,
+    host: String,
+    pub(super) lsn: Option<Lsn>,
+}
+
+/// How far the redo log of a server is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lsn {
+    checkpoint: u64,
+    current: u64,
+}
+
+impl Lsn {
+    const QUESTION: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_lsn_last_checkpoint', \
+        'Innodb_lsn_current', 'Innodb_redo_log_checkpoint_lsn', 'Innodb_redo_log_current_lsn')";
+
+    /// None where a server does not tell.
+    fn read(rows: &[Vec<String>]) -> Option<Self> {
+        let value = |part: &str| {
+            let row = rows.iter().find(|row| row.first().is_some_and(|name| name.contains(part)))?;
+            row.get(1)?.parse().ok()
+        };
+        Some(Self { checkpoint: value("checkpoint")?, current: value("current")? })
+    }
+}
+
+/// Asks all of it at once: every question is a program that starts.
+pub(super) fn ask(server: &Server, client: &Program) -> Result<Told> {
+    let rows = server.ask(client, &format!("SELECT VERSION(), @@datadir, @@hostname; {}", Lsn::QUESTION))?;
+    let told = rows.split_first().and_then(|(first, rest)| match first.as_slice() {
+        [version, datadir, host] => Some((Version::of_server(version)?, datadir, host, rest)),
+        _ => None,
+    });
+    let Some((version, datadir, host, rest)) = told else {
+        let text = format!("{} does not tell its version and its data directory", server.place());
+        return Err(Error::new(ErrorKind::Unsupported, text));
     };
+    Ok(Told { version, datadir: datadir.clone(), host: host.clone(), lsn: Lsn::read(rest) })
+}
+
+/// The data directory of the server, which has to be on this host. `given` says where it is mounted, if not there.
+pub(super) fn datadir(server: &Server, told: &Told, given: Option<&str>) -> Result<PathBuf> {
+    let Told { datadir: told, host: name, version, .. } = told;
     let hint = "Physical backups read the files of the server: run them on its host.";
     let is_here = server.connect.option_file.is_some()
         || server.connect.host.as_deref().is_none_or(is_loopback)
-        || name.is_none_or(|name| *name == host::host_name());
+        || *name == host::host_name();
     if !is_here {
         let text = format!(
             "{} is another host (`{}`), and its files are not here",
             server.place(),
-            name.map_or("", String::as_str).escape_debug()
+            name.escape_debug()
         );
         return Err(Error::new(ErrorKind::Invalid, text).with_hint(hint));
     }
-    if let Some(given) = given.filter(|given| flavour == Flavour::Mariadb && !is_same(told, given)) {
+    if let Some(given) = given.filter(|given| version.flavour == Flavour::Mariadb && !is_same(told, given)) {
         let text = format!(
             "extra_keys: `--datadir={}` does not help: MariaDB's tool reads what the server tells, `{}`",
             given.escape_debug(),
@@ -141,11 +173,10 @@ impl Copy<'_> {
         let scratch = Scratch::new(tmp_dir)?;
         let dir = scratch.path().join("data");
         let command = self.tool()?.arg(format!("--target-dir={}", dir.display()));
-        let before = self.lsn()?;
         let ended = run(command, cancel).map_err(|e| self.known.server.judged(e))?;
         check_said(&ended)?;
         let checkpoints = place::note(&dir, CHECKPOINTS)?;
-        self.check_own(&checkpoints, before)?;
+        self.check_own(&checkpoints)?;
         let info = place::note(&dir, INFO)?;
         place::prepare(&self.known.tool, &dir, cancel)?;
         let files = prepared::write_tar(&dir, sink, cancel)?;
@@ -164,35 +195,21 @@ impl Copy<'_> {
             tool = tool.arg(format!("--target-dir={}", std::env::temp_dir().display()));
         }
         let mut watch = Watch::default();
-        let before = self.lsn()?;
         let dumped = stream::pump_judged(b"", tool, sink, cancel, &mut |bytes| watch.push(bytes));
         let dumped = dumped.map_err(|e| self.known.server.judged(e))?;
         check_said(&dumped.ended)?;
         let facts = watch.finish()?;
-        self.check_own(&facts.checkpoints, before)?;
+        self.check_own(&facts.checkpoints)?;
         Ok(self.report(&dumped.ended, &facts))
-    }
-
-    /// The last checkpoint of the server and where it stands now, as far as it tells.
-    fn lsn(&self) -> Result<Option<(u64, u64)>> {
-        let Known { server, client, .. } = self.known;
-        let question = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_lsn_last_checkpoint', 'Innodb_lsn_current', \
-                        'Innodb_redo_log_checkpoint_lsn', 'Innodb_redo_log_current_lsn')";
-        let rows = server.ask(client, question)?;
-        let value = |end: &str| {
-            let row = rows.iter().find(|row| row.first().is_some_and(|name| name.contains(end)))?;
-            row.get(1)?.parse().ok()
-        };
-        Ok(value("checkpoint").zip(value("current")))
     }
 
     /// Refuses a copy that stands where the server did not while it was made: these are files of another one, which has
     /// a data directory of the same name here.
-    fn check_own(&self, checkpoints: &Notes, before: Option<(u64, u64)>) -> Result<()> {
-        let Known { server, datadir, .. } = self.known;
-        let (Some((first, _)), Some((_, last)), Some(copied)) =
-            (before, self.lsn()?, checkpoints.number("to_lsn"))
-        else {
+    fn check_own(&self, checkpoints: &Notes) -> Result<()> {
+        let Known { server, client, datadir, lsn, .. } = self.known;
+        let Some(Lsn { checkpoint: first, .. }) = *lsn else { return Ok(()) };
+        let now = Lsn::read(&server.ask(client, Lsn::QUESTION)?);
+        let (Some(Lsn { current: last, .. }), Some(copied)) = (now, checkpoints.number("to_lsn")) else {
             return Ok(());
         };
         if (first..=last).contains(&copied) {

@@ -24,6 +24,7 @@ use crate::mysql::program::{Program, Version};
 use crate::mysql::replica::{self, Marker};
 use crate::mysql::server::Server;
 use crate::registry::{Destination, Surroundings};
+use copy::Lsn;
 use keys::Keys;
 use place::DataDir;
 
@@ -45,6 +46,8 @@ struct Known {
     tool: Program,
     version: Version,
     datadir: PathBuf,
+    /// Before the first copy.
+    lsn: Option<Lsn>,
     warnings: Vec<String>,
 }
 
@@ -87,12 +90,20 @@ impl MysqlPhysical {
         let client = Program::client()?;
         let server = copy::reached(&self.server)?;
         server.check_encrypted(&client)?;
-        let version = server.version(&client)?;
-        let tool = program::find(version.flavour)?;
-        let warning = program::check_fits(&tool, &version)?;
-        let datadir = copy::datadir(&server, &client, version.flavour, self.keys.datadir.as_deref())?;
+        let told = copy::ask(&server, &client)?;
+        let tool = program::find(told.version.flavour)?;
+        let warning = program::check_fits(&tool, &told.version)?;
+        let datadir = copy::datadir(&server, &told, self.keys.datadir.as_deref())?;
         let warnings = self.keys.warnings.iter().cloned().chain(warning).collect();
-        Ok(self.known.get_or_init(|| Known { server, client, tool, version, datadir, warnings }))
+        Ok(self.known.get_or_init(|| Known {
+            server,
+            client,
+            tool,
+            version: told.version,
+            datadir,
+            lsn: told.lsn,
+            warnings,
+        }))
     }
 
     fn target(&self) -> Target {
