@@ -12,5 +12,6 @@ pub mod mongodb;
 pub mod mysql;
 pub mod mysql_physical;
 pub mod postgres;
+pub mod redis;
 pub mod registry;
 mod stream;

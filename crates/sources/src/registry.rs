@@ -17,6 +17,7 @@ use crate::mysql::MysqlSource;
 use crate::mysql_physical::MysqlPhysical;
 use crate::postgres::PostgresSource;
 use crate::postgres::basebackup::{self, BasebackupSource};
+use crate::redis::RedisSource;
 
 /// What sources get from the program, beside their own settings.
 #[derive(Debug, Clone)]
@@ -68,6 +69,7 @@ pub fn open(entry: &SourceEntry, kind: JobKind, around: &Surroundings) -> Result
         }
         #[cfg(not(feature = "mongodb"))]
         SourceSpec::Mongodb(_) => Err(lacking(kind)),
+        SourceSpec::Redis(spec) => Ok(Box::new(RedisSource::new((**spec).clone(), around.clone()))),
         SourceSpec::External(spec) => Ok(Box::new(ExternalSource::new((**spec).clone()))),
         SourceSpec::Later => Err(lacking(kind)),
     }
@@ -91,6 +93,11 @@ pub fn open_receiver(
         SourceSpec::Mongodb(spec) => MongodbSource::receiver(spec, to, around.clone()),
         #[cfg(not(feature = "mongodb"))]
         SourceSpec::Mongodb(_) => Err(lacking(kind)),
+        SourceSpec::Redis(_) => {
+            let text = "an RDB is a file that a server starts from, and goes into no running one";
+            Err(Error::new(ErrorKind::Invalid, text)
+                .with_hint("Stop a server, and put it into its directory: --stdout > dump.rdb."))
+        }
         SourceSpec::External(spec) => ExternalSource::receiver(spec, to),
         SourceSpec::MysqlPhysical(_) => MysqlPhysical::receiver(to),
         SourceSpec::Files(_) => {
@@ -110,6 +117,7 @@ pub fn settle(entry: &SourceEntry, dir: &Path) -> Result<Vec<String>> {
         | SourceSpec::Mongodb(_)
         | SourceSpec::MysqlPhysical(_)
         | SourceSpec::Postgres(_)
+        | SourceSpec::Redis(_)
         | SourceSpec::External(_)
         | SourceSpec::Later => Ok(Vec::new()),
     }
@@ -147,8 +155,10 @@ mod tests {
                 JobKind::PostgresqlBasebackup => SourceSpec::Basebackup(Box::default()),
                 #[cfg(feature = "mongodb")]
                 JobKind::Mongodb => SourceSpec::Mongodb(Box::default()),
+                JobKind::Redis => SourceSpec::Redis(Box::default()),
                 JobKind::External => SourceSpec::External(Box::default()),
-                _ => SourceSpec::Later,
+                #[cfg(not(feature = "mongodb"))]
+                JobKind::Mongodb => SourceSpec::Later,
             };
             let is_later = spec == SourceSpec::Later;
             match open(&SourceEntry { index: 0, spec, compression: Compression::None }, kind, &around) {

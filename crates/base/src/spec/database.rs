@@ -86,6 +86,12 @@ pub enum ArchiveOf {
     Database,
 }
 
+/// One server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RedisSource {
+    pub connect: Connect,
+}
+
 /// What a dump may not fall below, in percent of the median of the last dumps of its target; 0 = no such limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Floor {

@@ -1,6 +1,6 @@
 //! One job.
 
-use super::database::{Floor, MongodbSource, MysqlSource};
+use super::database::{Floor, MongodbSource, MysqlSource, RedisSource};
 use super::external::ExternalSource;
 use super::physical::PhysicalSource;
 use super::postgres::{BasebackupSource, PostgresSource};
@@ -135,6 +135,7 @@ pub enum SourceSpec {
     Postgres(Box<PostgresSource>),
     Basebackup(Box<BasebackupSource>),
     Mongodb(Box<MongodbSource>),
+    Redis(Box<RedisSource>),
     External(Box<ExternalSource>),
     /// Read and validated; this build cannot run it yet.
     Later,

@@ -8,7 +8,9 @@ pub mod physical;
 pub mod postgres;
 pub mod storage;
 
-pub use database::{ArchiveOf, Connect, Floor, MongodbSource, MysqlSource, Selection, Tls, TlsMode};
+pub use database::{
+    ArchiveOf, Connect, Floor, MongodbSource, MysqlSource, RedisSource, Selection, Tls, TlsMode,
+};
 pub use external::ExternalSource;
 pub use job::{Compression, FilesSource, JobKind, JobSpec, Require, Rotation, SourceEntry, SourceSpec};
 pub use main::{IoNice, MainSpec, RunSpec};

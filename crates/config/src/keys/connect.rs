@@ -16,12 +16,10 @@ const WITH_PORT: &[J] = &[
     J::Mongodb,
     J::Redis,
 ];
-const WITH_USER: &[J] =
-    &[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb];
+const WITH_USER: &[J] = WITH_PORT;
 const WITH_PASSWORD: &[J] = WITH_PORT;
 
-const WITH_TLS: &[J] =
-    &[J::Mysql, J::MysqlXtrabackup, J::MariadbBackup, J::Postgresql, J::PostgresqlBasebackup, J::Mongodb];
+const WITH_TLS: &[J] = WITH_PORT;
 
 const fn connect(name: &'static str, kind: KeyType, doc: &'static str) -> Key {
     key(Section::Connect, name, kind, doc)

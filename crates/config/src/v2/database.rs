@@ -3,7 +3,7 @@
 
 use nxs_base::spec::{
     ArchiveOf, BasebackupSource, Connect, JobKind, MongodbSource, MysqlSource, PgFormat, PhysicalSource,
-    PostgresSource, Prepare, Selection, SourceEntry, SourceSpec, Tls, TlsMode,
+    PostgresSource, Prepare, RedisSource, Selection, SourceEntry, SourceSpec, Tls, TlsMode,
 };
 
 use crate::keys::{Section, What};
@@ -69,6 +69,7 @@ pub(super) fn read(reader: &mut Reader, source: &Fields<'_>, kind: JobKind) -> S
                 extra_keys,
             }))
         }
+        JobKind::Redis => SourceSpec::Redis(Box::new(RedisSource { connect })),
         _ => SourceSpec::Later,
     }
 }

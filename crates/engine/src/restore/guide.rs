@@ -98,6 +98,15 @@ fn push_line(page: &mut String, line: &GuideLine, fetch: Fetch<'_>) {
             decompress(key),
             quote(key)
         ),
+        [key] if line.kind == JobKind::Redis.name() => format!(
+            "Newest: {}{state}. A server reads it when it starts: stop it, and put the file into its directory (`dir`, \
+             `dbfilename` of `redis.conf`). With `appendonly yes` a server does not look at it: start it once with \
+             `appendonly no`, then `CONFIG SET appendonly yes`.\n\n\
+             ```sh\n{} {} > /var/lib/redis/dump.rdb &&\nchown redis: /var/lib/redis/dump.rdb\n```\n",
+            line.when,
+            decompress(key),
+            quote(key)
+        ),
         [key] if let Some(feed) = feed_of(key) => format!(
             "Newest: {}{state}. {}\n\n```sh\n{}\n```\n",
             line.when,

@@ -307,7 +307,7 @@ fn a_command_that_is_killed_or_whose_run_ends_leaves_nothing() {
     judge(&house, &said, 1, "`dump_cmd` ended with signal 9", &before);
     let said = meddle(&mut house, |_, child| kill("TERM", child.id()));
     assert_eq!(said.code, Some(130), "{said:?}");
-    assert_eq!((house.files(0), house.processes()), (before.clone(), Vec::new()));
+    assert_eq!((house.files(0), house.left_running()), (before.clone(), Vec::new()));
     let said = meddle(&mut house, |_, child| kill("KILL", child.id()));
     assert_eq!(said.code, None);
     until("the command to die with the program", || house.processes().is_empty());

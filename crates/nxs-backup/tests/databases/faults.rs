@@ -4,8 +4,9 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nxs_testkit::servers::comes_true;
 use nxs_testkit::servers::mariadb::MariaDb;
 
 use crate::house::{House, Said, source};
@@ -38,7 +39,7 @@ pub(crate) fn judge(house: &House, said: &Said, code: i32, words: &str, before: 
     for text in [&said.log, &said.err] {
         assert!(!text.contains("#0rd"), "the password is shown: {text}");
     }
-    assert_eq!(house.processes(), Vec::new(), "{said:?}");
+    assert_eq!(house.left_running(), Vec::new(), "{said:?}");
     let verified = house.run(&["verify"]);
     assert_eq!(verified.code, Some(0), "{verified:?}");
 }
@@ -179,7 +180,7 @@ fn a_dump_that_dies_in_its_middle_is_torn_whoever_killed_it_and_its_password_can
     judge(&house, &said, 1, "`mariadb-dump` ended with exit status", &before);
     let said = meddle(&house, &server, |_, child| kill("TERM", child.id()));
     assert_eq!(said.code, Some(130), "{said:?}");
-    assert_eq!((house.files(0), house.processes()), (before.clone(), Vec::new()));
+    assert_eq!((house.files(0), house.left_running()), (before.clone(), Vec::new()));
     let said = meddle(&house, &server, |_, child| kill("KILL", child.id()));
     assert_eq!(said.code, None);
     until("the dump to die with the program", || house.processes().is_empty());
@@ -212,7 +213,7 @@ fn a_storage_that_is_full_fails_alone_and_the_dump_goes_on_to_the_other() {
     assert!(Command::new("umount").arg(&small).status().unwrap().success());
     assert_eq!(said.code, Some(3), "{said:?}");
     assert!(said.log.contains("No space left"), "{said:?}");
-    assert_eq!((kept, left, house.processes()), (2, Vec::new(), Vec::new()));
+    assert_eq!((kept, left, house.left_running()), (2, Vec::new(), Vec::new()));
 }
 
 #[test]
@@ -244,10 +245,6 @@ pub(crate) fn kill(signal: &str, pid: u32) {
     assert!(Command::new("kill").args(["-s", signal, &pid.to_string()]).status().unwrap().success());
 }
 
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
-        std::thread::yield_now();
-    }
+pub(crate) fn until(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(comes_true(Duration::from_secs(60), is_so), "waited in vain for {what}");
 }

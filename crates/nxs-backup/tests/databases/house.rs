@@ -6,7 +6,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use nxs_testkit::servers::comes_true;
 use nxs_testkit::servers::mariadb::{self, MariaDb};
 use nxs_testkit::servers::postgres;
 
@@ -155,6 +157,15 @@ impl House {
             }
         }
         found
+    }
+
+    /// What goes on running after the program ended. A process that was killed beside it takes a moment to go, as it is
+    /// a child of another one.
+    pub(crate) fn left_running(&self) -> Vec<(u32, String)> {
+        if comes_true(Duration::from_secs(2), || self.processes().is_empty()) {
+            return Vec::new();
+        }
+        self.processes()
     }
 
     /// Every file of a storage that is no page and no list of the program, by its place, its time stamp left out.

@@ -27,6 +27,8 @@ mod postgres;
 #[cfg(test)]
 mod postgres_faults;
 #[cfg(test)]
+mod redis;
+#[cfg(test)]
 mod replica;
 #[cfg(test)]
 mod way_back;

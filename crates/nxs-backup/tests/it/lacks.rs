@@ -6,47 +6,6 @@ use crate::house::{House, MAIN, SITES};
 
 const ARCHIVE: &str = "backup/shop/daily/shop_2026-11-20_03-00.tar.gz";
 
-/// A job of a type as `generate` writes it, storing in the house.
-fn job(kind: JobKind) -> String {
-    nxs_config::generate(kind, &[StorageKind::Local]).replace("/var/nxs-backup", "~/other")
-}
-
-fn later() -> impl Iterator<Item = JobKind> {
-    let dumped = [
-        JobKind::Mysql,
-        JobKind::MysqlXtrabackup,
-        JobKind::MariadbBackup,
-        JobKind::Postgresql,
-        JobKind::PostgresqlBasebackup,
-        JobKind::Mongodb,
-        JobKind::External,
-    ];
-    let has = move |kind: &JobKind| kind.group() == "files" || dumped.contains(kind);
-    JobKind::ALL.into_iter().filter(move |kind| !has(kind))
-}
-
-#[test]
-fn a_job_of_a_type_that_this_build_lacks_is_an_error_beside_others_that_run() {
-    for kind in later() {
-        let house = House::with_sites();
-        house.write("job.conf", &house.unmask(&job(kind)));
-        house.config(&format!("{MAIN}jobs: !include [job.conf, sites.conf]\n"));
-        house.write("sites.conf", &house.unmask(SITES));
-        let says = format!("job type `{}`: this build does not have it yet", kind.name());
-        let answer = house.run(&["start"]);
-        assert_eq!(answer.code, 3, "{kind:?}: {answer:?}");
-        assert!(answer.err.contains(&says), "{answer:?}");
-        assert!(house.path(ARCHIVE).is_file());
-        assert_eq!(house.log().matches("ERROR [PROJECT-").count(), 1, "{}", house.log());
-        let alone = nxs_config::generate(kind, &[StorageKind::Local]);
-        let name = alone.lines().next().unwrap().trim_start_matches("  - job: ").to_owned();
-        assert_eq!(house.run(&["start", &name]).code, 1, "{kind:?} alone");
-        let judged = house.run(&["test"]);
-        assert_eq!(judged.code, 0, "{judged:?}");
-        assert!(judged.err.contains(&format!("job '{name}': note: {says}\n")), "{judged:?}");
-    }
-}
-
 /// What this build says of a remote storage as `generate` writes it: with an empty host.
 fn refusal(kind: StorageKind) -> String {
     match kind {

@@ -10,6 +10,7 @@ pub mod mongo;
 pub mod postgres;
 mod process;
 mod proxy;
+pub mod redis;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -33,18 +34,23 @@ pub fn free_port() -> u16 {
 }
 
 /// Waits until it is so; panics with `what` and the end of `log` if that takes too long.
-pub fn wait_until(what: &str, log: &Path, mut is_so: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, log: &Path, is_so: impl FnMut() -> bool) {
+    if !comes_true(PATIENCE, is_so) {
+        let log = std::fs::read_to_string(log).unwrap_or_default();
+        panic!("waited in vain for {what}; its log ends with:\n{}", &log[log.len().saturating_sub(2000)..]);
+    }
+}
+
+/// Waits until it is so, for no longer than `patience`.
+pub fn comes_true(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !is_so() {
-        if start.elapsed() > PATIENCE {
-            let log = std::fs::read_to_string(log).unwrap_or_default();
-            panic!(
-                "waited in vain for {what}; its log ends with:\n{}",
-                &log[log.len().saturating_sub(2000)..]
-            );
+        if start.elapsed() > patience {
+            return false;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(2));
     }
+    true
 }
 
 /// Runs a program to its end; panics with what it said unless that was well.
