@@ -1,19 +1,50 @@
 //! Which stock program takes a dump, by the extension of its archive. For pages that people read; this program itself
 //! goes by the type of the job.
 
+use crate::shell::quoted;
+
 /// How an archive is put back without this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Feed {
     /// The client, which takes the plain dump on its standard input.
-    pub client: &'static str,
-    /// The name of the database follows.
-    pub wants_name: bool,
+    client: &'static str,
+    naming: Naming,
     /// The same for what belongs to a whole server (`@users`), and takes no name.
-    pub of_server: &'static str,
-    /// What keeps a name that opens with a dash from being a key.
-    pub guard: &'static str,
+    of_server: &'static str,
     /// What has to be done before.
     pub before: &'static str,
+}
+
+/// How a client is told the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// The dump tells.
+    No,
+    /// By its name.
+    Word,
+    /// By its name, or by a connection string: what looks like one is taken for one.
+    Libpq,
+}
+
+impl Feed {
+    /// The command that takes the plain dump of the database `root`. What belongs to a whole server (`@users`) goes into
+    /// no database.
+    pub fn command(&self, root: &str) -> String {
+        let looks_like_one = ["=", "postgresql://", "postgres://"].iter().any(|sign| root.contains(sign));
+        let name = match self.naming {
+            Naming::No => return self.client.to_owned(),
+            _ if root.starts_with('@') => return self.of_server.to_owned(),
+            Naming::Word if root.starts_with('-') => format!("-- {}", quoted(root)),
+            Naming::Libpq if looks_like_one => quoted(&connection_string(root)),
+            Naming::Word | Naming::Libpq => quoted(root),
+        };
+        format!("{} {name}", self.client)
+    }
+}
+
+/// Names a database to a client of PostgreSQL, whatever it is called.
+pub fn connection_string(database: &str) -> String {
+    format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// The commands that make a data directory of the stream of `mariadb-backup` or `xtrabackup` that `plain`, a command,
@@ -37,34 +68,30 @@ pub fn feed(extension: &str) -> Option<Feed> {
     match extension {
         "sql" => Some(Feed {
             client: "mariadb --default-character-set=utf8mb4",
-            wants_name: true,
+            naming: Naming::Word,
             of_server: "mariadb --default-character-set=utf8mb4",
-            guard: "-- ",
             before: "The database must exist (`CREATE DATABASE`); what it holds of the same names is replaced. `mysql` \
                      does as well as `mariadb`.",
         }),
         "pgdump.sql" | "pgdump" => Some(Feed {
             client: "psql -X -v ON_ERROR_STOP=1 -d",
-            wants_name: true,
+            naming: Naming::Libpq,
             of_server: "psql -X -d postgres",
-            guard: "",
             before: "The database must exist and be empty; the first line of the dump tells how it was made. The roles that \
                      own its tables must exist: those of `@globals` go first, and what that says of roles that are there \
                      already does no harm.",
         }),
         "pgdump.custom" => Some(Feed {
             client: "pg_restore --exit-on-error -d",
-            wants_name: true,
+            naming: Naming::Libpq,
             of_server: "pg_restore -d postgres",
-            guard: "",
             before: "The database must exist and be empty (`pg_restore --create -d postgres` makes it, under its own name). \
                      The roles that own its tables must exist: those of `@globals` go first.",
         }),
         "mongodump" => Some(Feed {
             client: "mongorestore --archive",
+            naming: Naming::No,
             of_server: "mongorestore --archive",
-            guard: "",
-            wants_name: false,
             before: "It goes to where it was, on the server that `--host` names; `--nsFrom` and `--nsTo` lead elsewhere, \
                      `--drop` replaces what is there. Files of version 2 hold bare documents: for them \
                      `mongorestore --db DATABASE --collection NAME -`.",
@@ -97,5 +124,36 @@ pub fn after_unpacking(stem: &str) -> &'static str {
              chown -R mysql:mysql /var/lib/mysql\n```\n"
         }
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_named_so_that_no_client_takes_its_name_for_something_else() {
+        let names = ["shop", "-dash", "it's", "a=b", "postgresql://h/x", "a='\\", "@users"];
+        let commands = |extension: &str| names.map(|name| feed(extension).unwrap().command(name));
+        assert_eq!(
+            commands("sql").map(|command| command.replace("mariadb --default-character-set=utf8mb4", "m")),
+            [
+                "m 'shop'",
+                "m -- '-dash'",
+                r"m 'it'\''s'",
+                "m 'a=b'",
+                "m 'postgresql://h/x'",
+                r"m 'a='\''\'",
+                "m"
+            ]
+        );
+        let [shop, dash, quote, equals, address, all, server] =
+            commands("pgdump.sql").map(|command| command.replace("psql -X -v ON_ERROR_STOP=1 -d ", ""));
+        assert_eq!([&shop, &dash, &quote], ["'shop'", "'-dash'", r"'it'\''s'"]);
+        assert_eq!(equals, r"'dbname='\''a=b'\'''");
+        assert_eq!(address, r"'dbname='\''postgresql://h/x'\'''");
+        assert_eq!(all, r"'dbname='\''a=\'\''\\'\'''");
+        assert_eq!(server, "psql -X -d postgres");
+        assert_eq!(commands("mongodump")[0], "mongorestore --archive");
     }
 }

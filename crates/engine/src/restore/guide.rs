@@ -6,7 +6,7 @@
 use nxs_base::layout::discrete;
 use nxs_base::layout::stock::{self, Feed};
 use nxs_base::ports::storage::ObjectKey;
-use nxs_base::shell::{quote, quoted};
+use nxs_base::shell::quote;
 use nxs_base::spec::JobKind;
 
 /// Says the command that brings an archive here; none where it lies in this directory already.
@@ -108,10 +108,12 @@ fn push_line(page: &mut String, line: &GuideLine, fetch: Fetch<'_>) {
             quote(key)
         ),
         [key] if let Some(feed) = feed_of(key) => format!(
-            "Newest: {}{state}. {}\n\n```sh\n{}\n```\n",
+            "Newest: {}{state}. {}\n\n```sh\n{} {} | {}\n```\n",
             line.when,
             feed.before,
-            feed_command(feed, key, &line.root)
+            decompress(key),
+            quote(key),
+            feed.command(&line.root)
         ),
         [key] if let Some(commands) = data_directory(key) => format!(
             "Newest: {}{state}. A copy of the data directory; `/tmp/restore` must not be there yet.\n\n\
@@ -174,18 +176,6 @@ fn decompress(key: &str) -> &'static str {
         Some("zst") => "zstd -dc",
         _ => "cat",
     }
-}
-
-/// The command that feeds a dump to its client. What belongs to a whole server (`@users`) goes into no database.
-fn feed_command(feed: Feed, key: &str, root: &str) -> String {
-    let decompress = decompress(key);
-    let client = match root.strip_prefix('@') {
-        _ if !feed.wants_name => feed.client.to_owned(),
-        Some(_) => feed.of_server.to_owned(),
-        None if root.starts_with('-') => format!("{} {}{}", feed.client, feed.guard, quoted(root)),
-        None => format!("{} {}", feed.client, quoted(root)),
-    };
-    format!("{decompress} {} | {client}", quote(key))
 }
 
 /// The command that unpacks one archive.

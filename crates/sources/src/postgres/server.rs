@@ -3,6 +3,7 @@
 //! All of it goes by the environment of the client, the password by a password file in memory. Questions are asked by
 //! `psql`, which knows every authentication method and TLS.
 
+use nxs_base::layout::stock;
 use nxs_base::ports::source::Cancel;
 use nxs_base::secret::{Secret, SecretRef};
 use nxs_base::spec::{Connect, TlsMode};
@@ -247,7 +248,7 @@ fn password_line(password: &Secret) -> Result<Secret> {
 
 /// The database by its very name, which would else be read as a whole address.
 pub(super) fn database_arg(database: &str) -> String {
-    format!("--dbname=dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
+    format!("--dbname={}", stock::connection_string(database))
 }
 
 /// A name in a statement.
