@@ -41,6 +41,8 @@ pub(crate) struct House {
     pub(crate) password: &'static str,
     /// Further keys of the job.
     pub(crate) keys: String,
+    /// A file with jobs, in the place of the one that all this makes.
+    pub(crate) file: Option<String>,
 }
 
 impl House {
@@ -60,6 +62,7 @@ impl House {
             sources: sources.to_vec(),
             password: mariadb::PASSWORD,
             keys: String::new(),
+            file: None,
         }
     }
 
@@ -72,9 +75,24 @@ impl House {
         let mut text = format!(
             "main:\n  server_name: db-01\n  admin_mail: root@localhost\n  client_mail: ['']\n  mail_from: root@localhost\n  \
              level_message: error\n  log_file: {root}/nxs.log\n  state_dir: {root}/state\n  lock_file: {root}/lock\n  \
-             nice: 0\n  ionice: none\njobs:\n- job: db\n  type: {}\n{}",
-            self.kind, self.keys
+             nice: 0\n  ionice: none\n"
         );
+        text += &match &self.file {
+            Some(file) => {
+                fs::create_dir_all(self.path("conf.d")).unwrap();
+                write_private(&self.path("conf.d/jobs.conf"), file);
+                "jobs: !include [conf.d/*.conf]\n".to_owned()
+            }
+            None => self.job(),
+        };
+        let path = self.path("nxs.conf");
+        write_private(&path, &text);
+        path
+    }
+
+    fn job(&self) -> String {
+        let root = self.dir.path().display();
+        let mut text = format!("jobs:\n- job: db\n  type: {}\n{}", self.kind, self.keys);
         if !self.sources.is_empty() {
             text += &format!("  tmp_dir: {root}/tmp\n  sources:\n");
         }
@@ -87,10 +105,7 @@ impl House {
                 dir.display()
             );
         }
-        let path = self.path("nxs.conf");
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        path
+        text
     }
 
     /// Puts a script before the tools of the host, under one of their names. `$REAL` in it is the host's.
@@ -206,6 +221,12 @@ impl House {
     pub(crate) fn text(&self, part: &str) -> String {
         String::from_utf8_lossy(&self.dump(part)).into_owned()
     }
+}
+
+/// It may hold passwords.
+fn write_private(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 fn collect(root: &Path, dir: &Path, files: &mut Vec<String>) {

@@ -123,6 +123,34 @@ fn tables_are_left_out_and_the_log_says_how_a_database_was_dumped() {
 }
 
 #[test]
+fn history_comes_back_and_what_the_server_itself_does_not_tell_is_warned_of() {
+    let server = MariaDb::start();
+    server.sql(
+        "CREATE DATABASE shop; USE shop; CREATE TABLE t (id INT, what TEXT) ENGINE=InnoDB WITH SYSTEM VERSIONING; \
+         INSERT INTO t VALUES (1, 'old'), (2, 'gone'); UPDATE t SET what = 'new'; DELETE FROM t WHERE id = 2; \
+         CREATE TABLE plain (kind ENUM('größe'), `set` SET('a', 'ü'))",
+    );
+    let house = House::new(&[source(&server, "[shop]", "")]);
+    let said = house.start();
+    assert!(!said.log.contains("WARNING"), "{said:?}");
+    let said = house.run(&["restore", "db", "--target", "shop", "--as", "copy"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let rows = |database: &str| {
+        server.sql(&format!(
+            "SELECT *, row_start, row_end FROM {database}.t FOR SYSTEM_TIME ALL ORDER BY row_end, id"
+        ))
+    };
+    assert_eq!(rows("copy"), rows("shop"));
+    assert_eq!(rows("copy").lines().count(), 4);
+    server.sql("CREATE TABLE shop.odd (kind ENUM('a', 'b 🙂'))");
+    let said = house.start();
+    assert!(
+        said.log.contains("WARNING") && said.log.contains("ENUM or SET `odd`.`kind` have a `?`"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn what_a_user_may_not_see_is_warned_of_and_what_it_may_not_read_is_an_error() {
     let server = MariaDb::start();
     fill(&server, "shop");

@@ -5,7 +5,7 @@ use nxs_base::spec::MysqlSource as MysqlSpec;
 use nxs_base::{Error, ErrorKind, Result};
 use nxs_sys::child::Tool;
 
-use super::program::Flavour;
+use super::program::{Flavour, Version};
 use super::server::{Server, quoted_text};
 use super::{END_MARKER, Known, defaults, rights};
 use crate::databases;
@@ -90,11 +90,17 @@ pub(super) fn plan(server: &Server, known: &Known, spec: &MysqlSpec, database: &
     };
     let mut ignored = Vec::new();
     let mut others = Vec::new();
+    let mut versioned = Vec::new();
     for row in &rows {
         let [table, engine, kind] = row.as_slice() else { continue };
         if databases::is_table_left_out(&spec.databases.excludes, database, table) {
             ignored.push(table.clone());
-        } else if !kind.contains("VIEW") && !engine.eq_ignore_ascii_case("InnoDB") {
+            continue;
+        }
+        if kind == "SYSTEM VERSIONED" {
+            versioned.push(format!("`{table}`"));
+        }
+        if !kind.contains("VIEW") && !engine.eq_ignore_ascii_case("InnoDB") {
             others.push(format!("`{table}` ({engine})"));
         }
     }
@@ -106,6 +112,8 @@ pub(super) fn plan(server: &Server, known: &Known, spec: &MysqlSpec, database: &
         warnings: Vec::new(),
     };
     plan.decide(known, spec, &others);
+    plan.keep_history(known, spec, &versioned);
+    plan.warnings.extend(unreadable(server, known, database)?);
     plan.warnings.extend(rights::hidden(server, known, spec, database)?);
     if !ignored.is_empty() {
         plan.info.push(format!("`{database}`: {} tables are left out by `excludes`", ignored.len()));
@@ -117,7 +125,50 @@ pub(super) fn plan(server: &Server, known: &Known, spec: &MysqlSpec, database: &
     Ok(plan)
 }
 
+/// Warns of columns whose very definition the server does not tell.
+fn unreadable(server: &Server, known: &Known, database: &str) -> Result<Option<String>> {
+    let name = quoted_text(database);
+    // Members are shown in a character set of three bytes.
+    let question = format!(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = {name} \
+         AND BINARY table_schema = {name} AND data_type IN ('enum', 'set') AND column_type LIKE '%?%'"
+    );
+    let rows = server.ask(&known.client, &question)?;
+    let columns: Vec<String> = rows.iter().map(|row| format!("`{}`", row.join("`.`"))).collect();
+    Ok((!columns.is_empty()).then(|| {
+        format!(
+            "`{database}`: members of the ENUM or SET {} have a `?`: where that stands for a character outside of the \
+             Basic Multilingual Plane, which the server does not show, their rows come back without a value",
+            shortened(&columns)
+        )
+    }))
+}
+
+/// Some names, and how many more there are.
+fn shortened(names: &[String]) -> String {
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names[..names.len() - more].join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}
+
 impl Plan {
+    /// Tables with system versioning have rows that only a dump program of today asks for.
+    fn keep_history(&mut self, known: &Known, spec: &MysqlSpec, tables: &[String]) {
+        if tables.is_empty() || says(&spec.extra_keys, &["--dump-history", "--as-of"]) {
+            return;
+        }
+        let knows = |version: &Version| version.flavour == Flavour::Mariadb && version.numbers >= (10, 11, 0);
+        if knows(&known.version) && knows(&known.dump.version) {
+            self.args.push("--dump-history".to_owned());
+        } else {
+            self.warnings.push(format!(
+                "`{}`: of {} only the rows of today are saved, not their history: that takes MariaDB 10.11 and its dump program",
+                self.database,
+                shortened(tables)
+            ));
+        }
+    }
+
     /// What goes before the user's own keys. `others` are the tables without transactions.
     fn decide(&mut self, known: &Known, spec: &MysqlSpec, others: &[String]) {
         let says = |names: &[&str]| says(&spec.extra_keys, names);
@@ -131,10 +182,7 @@ impl Plan {
             // Tablespaces cannot be restored elsewhere, and reading them needs a right that nothing else does.
             add("--no-tablespaces");
         }
-        let shown = &others[..others.len().min(SHOWN)];
-        let more =
-            if others.len() > SHOWN { format!(" and {} more", others.len() - SHOWN) } else { String::new() };
-        let tables = format!("{}{more}", shown.join(", "));
+        let tables = shortened(others);
         let database = &self.database;
         if says(&LOCKING) {
             if says(&["--single-transaction"]) && !others.is_empty() {

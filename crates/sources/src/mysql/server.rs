@@ -15,6 +15,8 @@ use nxs_sys::child::Tool;
 use super::program::{Flavour, Program, Version};
 use crate::registry::Surroundings;
 
+/// Where a server listens that nobody told otherwise.
+const PORT: u16 = 3306;
 /// Upper bound of an answer.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
@@ -65,6 +67,12 @@ impl Server {
                 // Read after all others, even where one file alone was named.
                 tool = tool.secret_env("MYSQL_TEST_LOGIN_FILE", Secret::new("/dev/null/none"));
             }
+        }
+        let over = |wanted: &str| self.over.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+        if let (Some(host), Some(port)) = (over("host"), over("port"))
+            && goes_by_port(host, port.parse().ok())
+        {
+            tool = tool.arg("--protocol=tcp");
         }
         Ok(tool.args(self.over.iter().map(|(name, value)| format!("--{name}={value}"))))
     }
@@ -191,6 +199,12 @@ fn unescape(field: &str) -> String {
     out
 }
 
+/// Clients take `localhost` for the socket of the host's own server, whatever the port. Another port than the usual one
+/// means another server.
+fn goes_by_port(host: &str, port: Option<u16>) -> bool {
+    host == "localhost" && port.is_some_and(|port| port != PORT)
+}
+
 /// The option file: those of the host, then ours.
 fn options(connect: &Connect, config: Option<&str>, password: Option<&Secret>, client: Flavour) -> Secret {
     let mut text = String::new();
@@ -213,7 +227,10 @@ fn options(connect: &Connect, config: Option<&str>, password: Option<&Secret>, c
     match (&connect.host, &connect.socket) {
         (Some(host), _) => {
             set("host", host);
-            set("port", &connect.port.unwrap_or(3306).to_string());
+            set("port", &connect.port.unwrap_or(PORT).to_string());
+            if goes_by_port(host, connect.port) {
+                set("protocol", "tcp");
+            }
         }
         (None, Some(socket)) => {
             set("socket", socket);
@@ -299,6 +316,13 @@ mod tests {
         let text = options(&connect, None, Some(&Secret::new("a\"b\\c#d 'e")), Flavour::Mariadb);
         let (_, ours) = text.expose().split_once("[client]\n").unwrap();
         assert_eq!(ours, "host=\"db\"\nport=\"3306\"\nuser=\"me\"\npassword=\"a\\\"b\\\\c#d 'e\"\n");
+        for (host, port, by_port) in
+            [("localhost", 3307, true), ("localhost", 3306, false), ("db", 3307, false)]
+        {
+            let connect = Connect { host: Some(host.into()), port: Some(port), ..connect.clone() };
+            let text = options(&connect, None, None, Flavour::Mariadb);
+            assert_eq!(text.expose().contains("protocol=\"tcp\"\n"), by_port, "{host}:{port}");
+        }
         let over_socket = Connect { host: None, ..connect };
         let text = options(&over_socket, None, None, Flavour::Mysql);
         assert!(text.expose().ends_with("[client]\nsocket=\"/unused\"\nprotocol=\"socket\"\nuser=\"me\"\n"));
