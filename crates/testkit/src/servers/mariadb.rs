@@ -30,7 +30,10 @@ fn template() -> &'static Path {
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
         install.arg(format!("--datadir={}/data", dir.path().display())).args(user_args());
         install.args(["--innodb-log-file-size=8M", "--innodb-fast-shutdown=0"]);
-        run(&mut install);
+        // Servers that start clear up what lies in the common one.
+        let tmp = dir.path().join("tmp");
+        fs::create_dir(&tmp).expect("a directory");
+        run(install.env("TMPDIR", tmp));
         dir
     });
     dir.path()
