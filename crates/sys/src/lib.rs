@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod clock;
+pub mod direct;
 pub mod file_read;
 pub mod fsx;
 pub mod host;

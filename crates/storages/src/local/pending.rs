@@ -9,18 +9,32 @@ use std::os::fd::OwnedFd;
 
 use nxs_base::ports::storage::{ObjectKey, PartTag, Pending};
 use nxs_base::{Error, ErrorKind, Result};
-use nxs_sys::writeback;
+use nxs_sys::{direct, writeback};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::dirs::Root;
 
-/// Bytes per `write` call.
+/// Bytes per `write` call through the cache.
 const BLOCK: usize = 1 << 20;
-/// Bytes after which the kernel is asked to begin writing: the wait at the end is for the last of them alone.
+/// Bytes per `write` call past the cache, each of which waits for the device.
+const DIRECT_BLOCK: usize = 4 << 20;
+/// Bytes from which on an object is written past the cache, or, where that cannot be, the kernel is asked again and again to begin
+/// writing: the wait at the end is for the last of them alone.
 const AHEAD_BYTES: u64 = 8 << 20;
 /// Tries to enter a directory that a concurrent `delete` may remove because it is still empty.
 pub(super) const TRIES: usize = 16;
+
+/// How an object is being written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Through the cache: it may yet turn out to be large.
+    Cache,
+    /// Through the cache: its file system knows no other way.
+    CacheOnly,
+    /// Past the cache, in whole blocks.
+    Direct,
+}
 
 pub(super) struct LocalPending {
     root: Root,
@@ -85,18 +99,31 @@ impl LocalPending {
     }
 
     /// Copies `data` to its end into the object and makes it durable.
+    ///
+    /// What is large goes past the page cache where the file system can: a copy less, and the site keeps its cache.
     pub(super) fn fill(&mut self, data: &mut dyn Read) -> Result<()> {
-        let mut block = vec![0; BLOCK];
+        let mut space = vec![0; DIRECT_BLOCK + direct::ALIGN_BYTES];
+        let skipped = space.as_ptr().addr().wrapping_neg() % direct::ALIGN_BYTES;
         let mut started_bytes = self.size_bytes;
+        let mut way = Way::Cache;
         loop {
-            let filled = read_block(data, &mut block)
+            let len = if way == Way::Direct { DIRECT_BLOCK } else { BLOCK };
+            let block = &mut space[skipped..skipped + len];
+            let filled = read_block(data, block)
                 .map_err(|e| Error::from_io(format!("cannot read what `{}` is to hold", self.key), e))?;
+            if filled < len && way == Way::Direct {
+                direct::stop(&self.file).map_err(|e| self.failed("write", e))?;
+            }
             self.file.write_all(&block[..filled]).map_err(|e| self.failed("write", e))?;
             self.size_bytes += filled as u64;
-            if filled < BLOCK {
+            if filled < len {
                 break;
             }
-            if self.size_bytes - started_bytes >= AHEAD_BYTES {
+            let ahead = self.size_bytes - started_bytes >= AHEAD_BYTES;
+            if way == Way::Cache && ahead && self.size_bytes.is_multiple_of(direct::ALIGN_BYTES as u64) {
+                way = if direct::start(&self.file) { Way::Direct } else { Way::CacheOnly };
+            }
+            if ahead && way == Way::CacheOnly {
                 writeback::start(&self.file, started_bytes..self.size_bytes);
                 started_bytes = self.size_bytes;
             }

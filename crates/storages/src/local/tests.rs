@@ -496,3 +496,40 @@ fn a_commit_after_the_name_was_taken_by_another_program_replaces_nothing() {
     assert_eq!(fs::read(p.path("x")).unwrap(), b"theirs");
     assert_eq!(keys(&p.storage, ""), ["x"]);
 }
+
+#[test]
+fn what_is_written_past_the_cache_is_whole_whatever_its_length() {
+    let disk = SmallDisk::ext4(64 << 20);
+    let storage = LocalStorage::new("local", disk.path().to_path_buf());
+    let content: Vec<u8> =
+        (0..17_u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let mib = 1 << 20;
+    for len in [8 * mib - 1, 8 * mib, 8 * mib + 1, 12 * mib, 12 * mib + 4096, 12 * mib + 4097, 17 * mib] {
+        put(&storage, "d/x", &content[..len]);
+        assert!(fs::read(disk.path().join("d/x")).unwrap() == content[..len], "{len} bytes");
+        storage.delete(&key("d/x")).unwrap();
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_past_the_cache_is_full_and_the_partial_is_removed() {
+    let disk = SmallDisk::ext4(32 << 20);
+    let storage = LocalStorage::new("local", disk.path().to_path_buf());
+    put(&storage, "d/old", b"kept");
+    let error = storage.stage(&key("new/x"), &tag("1"), &mut io::repeat(7).take(64 << 20)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Full);
+    assert_eq!(keys(&storage, ""), ["d/old"]);
+    assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 1, "not even a directory stayed");
+}
+
+#[test]
+fn a_large_object_leaves_the_cache_to_others() {
+    let disk = SmallDisk::ext4(64 << 20);
+    let storage = LocalStorage::new("local", disk.path().to_path_buf());
+    put(&storage, "x", &vec![7; 40 << 20]);
+    let mut out = Command::new("fincore");
+    out.args(["--bytes", "--noheadings", "--output", "RES"]).arg(disk.path().join("x"));
+    let out = out.output().unwrap();
+    let cached: u64 = String::from_utf8(out.stdout).unwrap().trim().parse().unwrap();
+    assert!(cached <= 9 << 20, "{cached} bytes of 40 MiB are in the cache");
+}
