@@ -16,6 +16,7 @@ const NEEDED: [(&str, &str); 25] = [
     ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
     ("setpriv", "util-linux"),
+    ("fincore", "util-linux-extra"),
     ("cp", "coreutils"),
     ("dpkg-deb", "dpkg"),
     ("mariadb-dump", "mariadb-client"),
