@@ -26,7 +26,6 @@ fn a_wrong_command_line_ends_with_2_and_says_why_on_stderr() {
         &["nxs-backup", "frobnicate"][..],
         &["nxs-backup", "start", "--no-such-flag"],
         &["nxs-backup", "generate", "-T", "desc_files"],
-        &["nxs-backup", "restore", "x"],
         &["nxs-backup", "restore", "x", "--delete", "--to", "/x"],
         &["nxs-backup", "verify", "--sample", "0"],
         &["nxs-backup", "-t", "start"],
@@ -36,6 +35,14 @@ fn a_wrong_command_line_ends_with_2_and_says_why_on_stderr() {
         assert_eq!((answer.code, answer.out.as_str()), (2, ""), "{args:?}: {answer:?}");
         assert!(answer.err.starts_with("nxs-backup: "), "{args:?}: {answer:?}");
     }
+}
+
+#[test]
+fn a_restore_that_does_not_say_where_to_ends_with_2() {
+    let house = House::with_sites();
+    let answer = house.run(&["restore", "sites"]);
+    assert_eq!((answer.code, answer.out.as_str()), (2, ""), "{answer:?}");
+    assert!(answer.err.contains("--to DIR or --in-place"), "{answer:?}");
 }
 
 #[test]
