@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Program looked for, and the package that brings it.
-const NEEDED: [(&str, &str); 25] = [
+const NEEDED: &[(&str, &str)] = &[
     ("tar", "tar"),
     ("gzip", "gzip"),
     ("zstd", "zstd"),
