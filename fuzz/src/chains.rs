@@ -214,6 +214,7 @@ fn record(archive: &[u8], plain: &[u8], codec: Codec) -> Record {
         recipients: Vec::new(),
         tools: Vec::new(),
         end_marker: None,
+        log: None,
         completeness: Completeness::Complete,
         counts: Default::default(),
         periods: nxs_base::calendar::Periods::NONE,

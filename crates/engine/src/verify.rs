@@ -31,6 +31,8 @@ use crate::restore::leased;
 use crate::restore::rebuilt::is_damage;
 use crate::restore::select::{self, Candidate, Copy, Shelf, Wanted};
 
+const PART: &str = "What changed last is there, but not the rest.";
+
 /// What to verify.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -178,7 +180,7 @@ pub fn run(
 
 fn needs(copy: &Copy, parent: &ObjectKey) -> Error {
     let text = format!("`{}` needs `{parent}`, which cannot be restored", copy.entry.key);
-    Error::new(ErrorKind::Corrupt, text).with_hint("Its own files are there, but not the tree.")
+    Error::new(ErrorKind::Corrupt, text).with_hint(PART)
 }
 
 /// What a catalog holds against a storage, beside its backups.
@@ -213,9 +215,7 @@ fn check(
         _ => Ok(finding(Problem::from(&error))),
     };
     if copy.parents.is_none() {
-        let text = format!("a parent of `{}` is missing on {}", copy.entry.key, copy.storage_name);
-        let error = Error::new(ErrorKind::NotFound, text);
-        return finding(error.with_hint("Its own files are there, but not the tree."), Finding::BrokenChain);
+        return finding(copy.broken().with_hint(PART), Finding::BrokenChain);
     }
     let index = match index_of(candidate, copy, read_bytes) {
         Ok(index) => index,

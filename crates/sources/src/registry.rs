@@ -161,7 +161,11 @@ mod tests {
                 JobKind::Mongodb => SourceSpec::Later,
             };
             let is_later = spec == SourceSpec::Later;
-            match open(&SourceEntry { index: 0, spec, compression: Compression::None }, kind, &around) {
+            match open(
+                &SourceEntry { index: 0, spec, compression: Compression::None, full_every: None },
+                kind,
+                &around,
+            ) {
                 Ok(_) => assert!(!is_later, "{kind:?}"),
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Unsupported);

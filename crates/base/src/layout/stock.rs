@@ -47,16 +47,28 @@ pub fn connection_string(database: &str) -> String {
     format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// The commands that make a data directory of the stream of `mariadb-backup` or `xtrabackup` that `plain`, a command,
-/// prints; none for other archives.
-pub fn data_directory(extension: &str, plain: &str) -> Option<String> {
-    (extension == "xbstream").then(|| {
+/// The commands that make a data directory of the streams of `mariadb-backup` or `xtrabackup` that `plains`, commands,
+/// print: of a full copy, and of the increments that follow it. None for other archives.
+pub fn data_directory(extension: &str, plains: &[String]) -> Option<String> {
+    if extension != "xbstream" {
+        return None;
+    }
+    let step = |(n, plain): (usize, &String)| {
+        let (dir, over) = match n {
+            0 => ("/tmp/restore".to_owned(), String::new()),
+            n => (format!("/tmp/restore-{n}"), format!(" --incremental-dir=/tmp/restore-{n}")),
+        };
         format!(
-            "mkdir /tmp/restore &&\n{plain} | mbstream -x -C /tmp/restore &&\n\
-             mariadb-backup --prepare --target-dir=/tmp/restore"
+            "mkdir {dir} &&\n{plain} | mbstream -x -C {dir} &&\n\
+             mariadb-backup --prepare --target-dir=/tmp/restore{over}"
         )
-    })
+    };
+    Some(plains.iter().enumerate().map(step).collect::<Vec<_>>().join(" &&\n"))
 }
+
+/// What is another for MySQL where there are increments.
+pub const OF_MYSQLS_INCREMENTS: &str =
+    "With `xtrabackup` each `--prepare` but the last one takes `--apply-log-only`, too.";
 
 /// What makes a server of the directory that [`data_directory`] leaves.
 pub const START_FROM_IT: &str = "Then stop the server, empty its data directory, and:\n\n```sh\n\

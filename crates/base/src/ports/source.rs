@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::entry::IndexEntry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::Tool;
+use crate::record::{LogOrigin, LogSpan, Tool};
 
 /// Set when the run is to end early. Checked between blocks.
 #[derive(Debug, Clone, Default)]
@@ -138,6 +138,8 @@ pub struct DumpReport {
     pub info: Vec<String>,
     /// What a person should look at; the artefact is whole all the same.
     pub warnings: Vec<String>,
+    /// Where the copy lies in the log of its server, if increments can follow it; its parent is not named.
+    pub log: Option<Box<LogSpan>>,
 }
 
 impl DumpReport {
@@ -165,6 +167,14 @@ pub struct Lane<'a> {
     /// None for a full.
     pub baseline: Option<Baseline<'a>>,
     pub sink: &'a mut dyn Sink,
+}
+
+/// Where a server is in the log of its changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogState {
+    pub origin: LogOrigin,
+    /// The position; none where the server does not tell.
+    pub at: Option<u64>,
 }
 
 /// What is to be stored of a target, and under which name.
@@ -211,6 +221,20 @@ pub trait Receiver {
     /// what reading fails with; what got in until then stays in. May be called again after that.
     fn receive(&self, plain: &mut dyn std::io::Read, cancel: &Cancel) -> Result<()>;
 
+    /// The same with a full copy and the increments that follow it, `parts` in all, which `open` opens by their number: in
+    /// this order, each read to its end before the next is opened. [`ErrorKind::Unsupported`] where there are no increments.
+    fn receive_chain<'a>(
+        &self,
+        parts: usize,
+        open: &mut dyn FnMut(usize) -> Result<Box<dyn std::io::Read + 'a>>,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        if parts == 1 {
+            return self.receive(&mut open(0)?, cancel);
+        }
+        Err(Error::new(ErrorKind::Unsupported, format!("{} takes no increments", self.place())))
+    }
+
     /// What a person should know of what was received: what was there already, and was left as it is.
     fn notes(&self) -> Vec<String> {
         Vec::new()
@@ -253,6 +277,23 @@ pub trait Source: Send {
 
     /// Saves the target. What single entries suffered is in the report; `Err` means that the artefact is torn.
     fn dump(&self, target: &Target, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport>;
+
+    /// Where the log of the target is now, if what changed since a position in it can be saved.
+    fn log(&self, _target: &Target) -> Result<Option<LogState>> {
+        Ok(None)
+    }
+
+    /// As [`Source::dump`], but only what changed since this position in the log. [`ErrorKind::Unsupported`] for sources
+    /// whose log is not known.
+    fn dump_after(
+        &self,
+        target: &Target,
+        _position: u64,
+        _sink: &mut dyn Sink,
+        _cancel: &Cancel,
+    ) -> Result<DumpReport> {
+        Err(Error::new(ErrorKind::Unsupported, format!("`{}` cannot be saved as an increment", target.name)))
+    }
 
     /// Saves what differs from the baseline of each lane, looking at the target once. One report per lane, in order.
     /// [`ErrorKind::Unsupported`] for sources without increments.

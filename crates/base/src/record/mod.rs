@@ -71,6 +71,55 @@ pub enum Completeness {
     Gaps,
 }
 
+/// What an increment and its parents have to have in common: they continue one log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOrigin {
+    /// Stands for the server, its data directory, and what is copied of that; 32 lower-case hex digits.
+    pub server: String,
+    /// Start of the server by its own clock, seconds since 1970.
+    pub up_since: i64,
+    /// The program that copies, and its series: `mariadb-backup 10.11`.
+    pub tool: String,
+}
+
+/// Where a physical copy of a database lies in the log of its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSpan {
+    pub origin: LogOrigin,
+    /// What changed since this position is in the copy; 0 for a full one.
+    pub from: u64,
+    /// What follows begins here.
+    pub to: u64,
+    /// What the copy is the difference to; none for a full one.
+    pub parent: Option<ParentArchive>,
+}
+
+/// The archive that comes before an increment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParentArchive {
+    /// Its file name, which stays the same in whatever directory it lies.
+    pub name: String,
+    /// 64 lower-case hex digits.
+    pub blake3: String,
+}
+
+impl LogOrigin {
+    /// Why a copy of this origin cannot be gone on with now, if it cannot.
+    pub fn broken_by(&self, now: &Self) -> Option<&'static str> {
+        // A server tells its age in whole seconds.
+        let is_up = self.up_since.abs_diff(now.up_since) <= 2;
+        match () {
+            () if self.server != now.server => {
+                Some("the server, its data directory or `extra_keys` is not the same any more")
+            }
+            () if self.tool != now.tool => Some("the backup program is of another version"),
+            // After a crash or a restore the same position may stand for something else.
+            () if !is_up => Some("the server was started anew since then"),
+            () => None,
+        }
+    }
+}
+
 /// The description of one backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -120,11 +169,15 @@ pub struct Record {
     pub dirs: u64,
     /// What stands in the last KiB of the plain bytes of a dump; none where the format itself tells its end.
     pub end_marker: Option<String>,
+    /// Of physical copies of databases that increments can follow, and of such increments.
+    pub log: Option<LogSpan>,
 }
 
 impl Record {
     /// The level of a backup that is no increment and has none.
     pub const FULL: &str = "full";
+    /// The level of an increment of a physical copy, which lies where the full ones do.
+    pub const INCREMENT: &str = "increment";
     /// Version of the wire form that is written.
     pub const FORMAT: u32 = 1;
     /// Upper bound of a record's object, both lines; larger ones are refused unread.
@@ -146,5 +199,10 @@ impl Record {
 
     pub fn is_complete(&self) -> bool {
         self.completeness == Completeness::Complete
+    }
+
+    /// Whether it lies in the directories of periods.
+    pub fn is_discrete(&self) -> bool {
+        self.level == Self::FULL || self.level == Self::INCREMENT
     }
 }

@@ -5,6 +5,7 @@ use crate::error::ErrorKind;
 use proptest::prelude::*;
 
 const V1: &str = include_str!("../../../../testdata/records/v1.json");
+const LOG: &str = include_str!("../../../../testdata/records/v1-log.json");
 
 fn sample() -> Record {
     Record {
@@ -40,6 +41,20 @@ fn sample() -> Record {
         files: 17,
         dirs: 3,
         end_marker: None,
+        log: None,
+    }
+}
+
+fn increment() -> Record {
+    let origin =
+        LogOrigin { server: "0f".repeat(16), up_since: 1_790_000_000, tool: "mariadb-backup 10.11".into() };
+    let parent =
+        ParentArchive { name: "mariadb_backup_2026-01-31_03-00.xbstream.gz".into(), blake3: "ef".repeat(32) };
+    Record {
+        level: Record::INCREMENT.into(),
+        parents: vec![BackupId(7), BackupId(1)],
+        log: Some(LogSpan { origin, from: 47_633, to: 98_765_432_100, parent: Some(parent) }),
+        ..sample()
     }
 }
 
@@ -51,6 +66,40 @@ fn kind_of(text: &str) -> ErrorKind {
 fn a_record_of_format_1_keeps_parsing_and_is_written_the_same() {
     assert_eq!(Record::parse(V1.as_bytes()).unwrap(), sample());
     assert_eq!(sample().to_line(), V1);
+}
+
+#[test]
+fn an_increment_tells_its_place_in_the_log_and_what_comes_before_it() {
+    let line = increment().to_line();
+    assert_eq!(line, LOG);
+    assert_eq!(Record::parse(line.as_bytes()).unwrap(), increment());
+    for (from, to) in [
+        ("\"from\":47633", "\"from\":98765432101"),
+        ("\"from\":47633", "\"from\":0"),
+        ("\"server\":\"0f", "\"server\":\"0F"),
+        (",\"parent\":{\"name\":\"mariadb", ",\"other\":{\"name\":\"mariadb"),
+        ("\"blake3\":\"ef", "\"blake3\":\"f"),
+        (
+            "\"parents\":[\"00000000000000000000000000000007\",\"00000000000000000000000000000001\"]",
+            "\"parents\":[]",
+        ),
+    ] {
+        let changed = line.replace(from, to);
+        assert_ne!(changed, line, "{from}");
+        assert_eq!(kind_of(&changed), ErrorKind::Corrupt, "{to}");
+    }
+}
+
+#[test]
+fn what_breaks_a_log_is_told() {
+    let origin = increment().log.unwrap().origin;
+    let later = |up_since| LogOrigin { up_since, ..origin.clone() };
+    assert_eq!(origin.broken_by(&later(1_790_000_001)), None);
+    assert_eq!(origin.broken_by(&later(1_789_999_999)), None);
+    let told = |now: &LogOrigin| origin.broken_by(now).unwrap();
+    assert!(told(&later(1_790_000_060)).contains("started anew"));
+    assert!(told(&LogOrigin { server: "00".repeat(16), ..origin.clone() }).contains("data directory"));
+    assert!(told(&LogOrigin { tool: "mariadb-backup 11.4".into(), ..origin.clone() }).contains("version"));
 }
 
 #[test]

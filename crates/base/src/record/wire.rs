@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
-use super::{BackupId, Completeness, IndexDigest, Record, StoredDigest, Tool};
+use super::{
+    BackupId, Completeness, IndexDigest, LogOrigin, LogSpan, ParentArchive, Record, StoredDigest, Tool,
+};
 use crate::calendar::Period;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -58,6 +60,25 @@ struct RecordWire {
     dirs: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     end_marker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    log: Option<LogWire>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LogWire {
+    server: String,
+    up_since: i64,
+    tool: String,
+    from: u64,
+    to: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<ParentWire>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ParentWire {
+    name: String,
+    blake3: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,6 +155,14 @@ pub(super) fn write(record: &Record) -> String {
         files: r.files,
         dirs: r.dirs,
         end_marker: r.end_marker,
+        log: r.log.map(|l| LogWire {
+            server: l.origin.server,
+            up_since: l.origin.up_since,
+            tool: l.origin.tool,
+            from: l.from,
+            to: l.to,
+            parent: l.parent.map(|p| ParentWire { name: p.name, blake3: p.blake3 }),
+        }),
     };
     let mut line =
         serde_json::to_string(&wire).expect("strings, numbers and string-keyed maps always serialise");
@@ -182,6 +211,7 @@ fn check(w: RecordWire) -> Result<Record> {
         let stored = digest("index", DigestWire { blake3: i.blake3, sha256: i.sha256, bytes: i.bytes })?;
         Ok::<_, Error>(IndexDigest { stored, plain_bytes: i.plain_bytes })
     });
+    let log = w.log.map(|log| span(log, !w.parents.is_empty())).transpose()?;
     Ok(Record {
         id: id("id", &w.id)?,
         parents: w.parents.iter().map(|p| id("parents", p)).collect::<Result<_>>()?,
@@ -215,6 +245,7 @@ fn check(w: RecordWire) -> Result<Record> {
         files: w.files,
         dirs: w.dirs,
         end_marker: w.end_marker,
+        log,
     })
 }
 
@@ -226,10 +257,31 @@ fn instant(field: &str, text: &str) -> Result<Timestamp> {
     text.parse().map_err(|e: jiff::Error| unreadable(field, text).with_source(e))
 }
 
+fn span(w: LogWire, has_parents: bool) -> Result<LogSpan> {
+    if w.from > w.to || [w.from > 0, w.parent.is_some()] != [has_parents; 2] {
+        return Err(corrupt("`log` and `parents` of the record contradict each other"));
+    }
+    if let Some(parent) = w.parent.as_ref().filter(|parent| !is_hex(&parent.blake3, 64)) {
+        return Err(unreadable("log", &parent.blake3));
+    }
+    if !is_hex(&w.server, 32) {
+        return Err(unreadable("log", &w.server));
+    }
+    Ok(LogSpan {
+        origin: LogOrigin { server: w.server, up_since: w.up_since, tool: w.tool },
+        from: w.from,
+        to: w.to,
+        parent: w.parent.map(|p| ParentArchive { name: p.name, blake3: p.blake3 }),
+    })
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 fn digest(field: &str, w: DigestWire) -> Result<StoredDigest> {
-    let is_digest = |t: &str| t.len() == 64 && t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     for text in [&w.blake3, &w.sha256] {
-        if !is_digest(text) {
+        if !is_hex(text, 64) {
             return Err(unreadable(field, text));
         }
     }

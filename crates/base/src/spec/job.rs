@@ -147,6 +147,9 @@ pub struct SourceEntry {
     pub index: usize,
     pub spec: SourceSpec,
     pub compression: Compression,
+    /// Increments are made between full copies, which are made when the last one is so many days old; at least 1. None
+    /// where every copy is a full one.
+    pub full_every: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

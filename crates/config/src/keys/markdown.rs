@@ -49,6 +49,7 @@ fn title(section: Section) -> &'static str {
         Section::Job => "\n## Each entry of `jobs`\n\n",
         Section::Source => "\n## Each entry of `sources`\n\n",
         Section::Connect => "\n## `connect` of a source\n\n",
+        Section::Incremental => "\n## `incremental` of a source\n\n",
         Section::Storage => "\n## Each entry of `storages`\n\n",
         Section::Store => "\n## `store` of a storage\n\n",
     }

@@ -23,13 +23,22 @@ pub enum Section {
     Job,
     Source,
     Connect,
+    Incremental,
     Storage,
     Store,
 }
 
 impl Section {
-    pub const ALL: [Self; 7] =
-        [Self::Top, Self::Main, Self::Job, Self::Source, Self::Connect, Self::Storage, Self::Store];
+    pub const ALL: [Self; 8] = [
+        Self::Top,
+        Self::Main,
+        Self::Job,
+        Self::Source,
+        Self::Connect,
+        Self::Incremental,
+        Self::Storage,
+        Self::Store,
+    ];
 
     /// Where it stands, in words of a message.
     pub(crate) fn words(self) -> &'static str {
@@ -39,6 +48,7 @@ impl Section {
             Self::Job => "an entry of `jobs`",
             Self::Source => "an entry of `sources`",
             Self::Connect => "`connect` of a source",
+            Self::Incremental => "`incremental` of a source",
             Self::Storage => "an entry of `storages`",
             Self::Store => "`store` of a storage",
         }

@@ -40,6 +40,8 @@ pub(super) const KEYS: &[Key] = &[
     source("is_slave", KeyType::Flag, "Stop replication while dumping.").jobs(&[J::Mysql]).present().default("no").example("no"),
     source("is_slave", KeyType::Flag, "Stop replication meanwhile.").since(NEW).jobs(PHYSICAL).default("no").example("yes"),
     source("prepare", KeyType::Choice(&["on_restore", "yes"]), "When the copy of the data directory is made consistent: when it is restored, or at once in `tmp_dir`, which then needs room for all of it.").since(NEW).jobs(PHYSICAL).default("on_restore").example("on_restore"),
+    source("incremental", KeyType::Mapping, "Store what changed since the last copy, and a full copy only every so many days. Not with `prepare: yes`.").since(NEW).jobs(PHYSICAL).example("{full_every: 7}"),
+    key(Section::Incremental, "full_every", number(1, 365, "days"), "A full copy is made when the last one is so many days old; and on days of which a weekly or monthly copy is kept.").since(NEW).jobs(PHYSICAL).filled().example("7"),
     source("extra_keys", KeyType::Text, "Further arguments of the dump program.").aliases(&["special_keys"]).jobs(DUMPED).present().example("''"),
     source("archive_of", KeyType::Choice(&["collection", "database"]), "What one archive holds: a collection, as version 2 has it, or all of a database.").since(NEW).jobs(&[J::Mongodb]).default("collection").example("database"),
     source("jobs", number(1, 16, "collections"), "How many collections of one archive are read at once.").since(NEW).jobs(&[J::Mongodb]).default("4").example("8"),

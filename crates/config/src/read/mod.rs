@@ -8,7 +8,7 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::MetadataExt;
 
 use nxs_base::secret::SecretRef;
-use nxs_base::spec::{Compression, IoNice, JobKind, Require};
+use nxs_base::spec::{Compression, IoNice, Require};
 
 use crate::Commands;
 use crate::diagnostics::Diagnostics;
@@ -326,11 +326,6 @@ fn unknown(reader: &mut Reader, entry: &Entry, path: &str, form: Form) {
     });
     let guess = guess.or_else(|| names().find(|k| k.is_named(&with_db)).map(|k| k.name));
     let message = format!("{path}: unknown key");
-    let is_physical = matches!(form.what, What::Job(JobKind::MysqlXtrabackup | JobKind::MariadbBackup));
-    if is_physical && entry.key == "incremental" {
-        let hint = "Physical backups are always full in this version: none is made as an increment.";
-        return reader.diags.error_hint(&entry.key_at, message, hint);
-    }
     let elsewhere = || keys::table().find(|k| k.section != form.section && k.is_named(&entry.key));
     let hint = match guess {
         Some(name) => Some(format!("Did you mean `{name}`?")),

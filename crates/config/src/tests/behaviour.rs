@@ -203,7 +203,7 @@ fn both_generations_of_types_and_keys_are_one() {
 }
 
 #[test]
-fn a_physical_copy_that_is_prepared_at_once_needs_a_place_and_increments_are_refused() {
+fn a_physical_copy_that_is_prepared_at_once_needs_a_place_and_takes_no_increments() {
     let text = crate::generate(JobKind::MariadbBackup, &[nxs_base::spec::StorageKind::Local]);
     let with = |key: &str| text.replace("      gzip: no\n", &format!("      gzip: no\n      {key}\n"));
     let (loaded, _) = job(&with("prepare: yes"));
@@ -218,8 +218,20 @@ fn a_physical_copy_that_is_prepared_at_once_needs_a_place_and_increments_are_ref
         "{said}"
     );
     let (loaded, said) = job(&with("incremental: {full_every: 7}"));
-    let words = "jobs[0].sources[0].incremental: unknown key\n  hint: Physical backups are always full in this version";
-    assert!(loaded.spec.is_none() && said.contains(words), "{said}");
+    assert_eq!((spec(loaded).jobs[0].sources[0].full_every, said.contains("incremental")), (Some(7), false));
+    for (keys, words) in [
+        (
+            "incremental: {full_every: 7}\n      prepare: yes",
+            "incremental: contradicts `prepare: yes`\n  hint: A copy that was",
+        ),
+        ("incremental: {full_every: 0}", "incremental.full_every: `0` is"),
+        ("incremental: {}", "incremental.full_every: this key is required"),
+        ("incremental: {full: 7}", "incremental.full: unknown key"),
+        ("incremental: yes", "incremental: needs a mapping"),
+    ] {
+        let (loaded, said) = job(&with(keys));
+        assert!(loaded.spec.is_none() && said.contains(&format!("jobs[0].sources[0].{words}")), "{said}");
+    }
 }
 
 #[test]

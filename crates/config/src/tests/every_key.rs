@@ -95,6 +95,12 @@ impl Config {
                 "  - "
             };
             block(&mut out, Section::Source, source, "    ");
+            if keys::section(Section::Incremental).any(|k| k.applies_to(What::Job(self.job))) {
+                // Without an entry the mapping itself has to stay.
+                let has_any = self.entries.iter().any(|(section, ..)| *section == Section::Incremental);
+                out.push_str(if has_any { "    incremental:\n" } else { "    incremental: {}\n" });
+                block(&mut out, Section::Incremental, "      ", "      ");
+            }
         }
         out.push_str("  storages:\n");
         block(&mut out, Section::Storage, "  - ", "    ");

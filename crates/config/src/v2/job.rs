@@ -166,7 +166,7 @@ fn external(job: &Fields<'_>) -> SourceEntry {
         strict_stderr: job.flag("strict_stderr").unwrap_or(false),
     };
     let compression = job.compression("compression").unwrap_or(Compression::None);
-    SourceEntry { index: 0, spec: SourceSpec::External(Box::new(spec)), compression }
+    SourceEntry { index: 0, spec: SourceSpec::External(Box::new(spec)), compression, full_every: None }
 }
 
 fn read_storages(reader: &mut Reader, job: &Fields<'_>, kind: Option<JobKind>) -> Vec<StorageSpec> {

@@ -32,7 +32,27 @@ pub(super) fn read(
         }),
         _ => database::read(reader, &source, kind),
     };
-    Some(SourceEntry { index, spec, compression: compression(reader, &source, inherited.compression) })
+    let full_every = full_every(reader, &source, kind);
+    Some(SourceEntry {
+        index,
+        spec,
+        compression: compression(reader, &source, inherited.compression),
+        full_every,
+    })
+}
+
+/// After how many days a full copy is due, where there are increments between them.
+fn full_every(reader: &mut Reader, source: &Fields<'_>, kind: JobKind) -> Option<u32> {
+    let node = source.node("incremental").filter(|node| !node.is_unset())?;
+    let path = source.path_of("incremental");
+    let form = Form { section: Section::Incremental, what: What::Job(kind), strict: true };
+    let incremental = Fields::open(reader, node, path.clone(), form)?;
+    if source.text("prepare") == Some("yes") {
+        let message = format!("{path}: contradicts `prepare: yes`");
+        let hint = "A copy that was prepared takes no increments: set `prepare: on_restore`.";
+        reader.diags.error_hint(source.at_of("incremental"), message, hint);
+    }
+    u32::try_from(incremental.number("full_every")?).ok()
 }
 
 /// `exclude_if_present` holds names, not paths.

@@ -23,7 +23,7 @@ use nxs_base::entry::FileTime;
 use nxs_base::layout::discrete::{ArchiveName, Suffix};
 use nxs_base::layout::incremental;
 use nxs_base::ports::storage::{ObjectInfo, ObjectKey, PartTag};
-use nxs_base::record::Record;
+use nxs_base::record::{BackupId, Record};
 
 pub use adoption::ensure_adoption_list;
 pub use scan::scan;
@@ -130,6 +130,11 @@ impl CatalogEntry {
             Origin::Recorded { record, .. } => Some(record),
             Origin::Adopted => None,
         }
+    }
+
+    /// What a restore needs before it, as its record tells, nearest first.
+    pub fn parents(&self) -> &[BackupId] {
+        self.record().map_or(&[], |record| &record.parents)
     }
 
     /// The period directory of the archive itself.

@@ -105,7 +105,7 @@ fn add_archive(
     }
     // The month of an incremental tree looks like a monthly backup of a part that ends with year and month.
     let is_increment = match &origin {
-        Origin::Recorded { record, .. } => record.level != Record::FULL,
+        Origin::Recorded { record, .. } => !record.is_discrete(),
         Origin::Adopted => increment.is_some(),
     };
     let (name, increment) = if is_increment { (None, increment) } else { (discrete, None) };

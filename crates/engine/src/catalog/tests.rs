@@ -22,11 +22,20 @@ pub(crate) struct Made {
     pub(crate) at: jiff::civil::DateTime,
     pub(crate) size: usize,
     pub(crate) is_complete: bool,
+    /// Days of what it needs, nearest first.
+    pub(crate) parents: Vec<jiff::civil::Date>,
 }
 
 impl Made {
     pub(crate) fn on(date: jiff::civil::Date) -> Self {
-        Self { job: "j".into(), stem: "site1".into(), at: date.at(3, 0, 0, 0), size: 100, is_complete: true }
+        Self {
+            job: "j".into(),
+            stem: "site1".into(),
+            at: date.at(3, 0, 0, 0),
+            size: 100,
+            is_complete: true,
+            parents: Vec::new(),
+        }
     }
 
     pub(crate) fn group(&self) -> GroupId {
@@ -62,7 +71,7 @@ impl Made {
             root: format!("/{}", self.stem),
             kind: "desc_files".into(),
             level: "full".into(),
-            parents: vec![],
+            parents: self.parents.iter().map(|day| Self::on(*day).record().id).collect(),
             started,
             finished: started,
             local: self.at,
@@ -80,6 +89,7 @@ impl Made {
             files: 1,
             dirs: 1,
             end_marker: None,
+            log: None,
         }
     }
 

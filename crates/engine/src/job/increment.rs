@@ -146,7 +146,13 @@ fn pass_groups(
     let mut failed = None;
     let mut needed = BTreeSet::new();
     for ((group, id), passed) in groups.into_iter().zip(ids).zip(passed) {
-        let birth = Birth { id, now, level: group[0].step.level.name(), parents: group[0].parents.clone() };
+        let birth = Birth {
+            id,
+            now,
+            level: group[0].step.level.name(),
+            parents: group[0].parents.clone(),
+            after: None,
+        };
         let places: Vec<_> = group.iter().map(|s| (s.store, s.key.clone())).collect();
         let published = passed.and_then(|passed| publish(work, stores, &places, passed, &birth, report));
         match published {
@@ -250,6 +256,7 @@ fn slot(
                 storage_name: name.clone(),
                 entry: (*entry).clone(),
                 parents: Some(Vec::new()),
+                lacks: None,
             };
             failed.is_none()
                 && has_index(work, &chain, number, &copy, indexes).unwrap_or_else(|error| {

@@ -11,7 +11,7 @@ use nxs_base::event::Event;
 use nxs_base::layout;
 use nxs_base::ports::source::DumpReport;
 use nxs_base::ports::storage::{ObjectKey, PartTag, Pending, Storage};
-use nxs_base::record::{BackupId, Completeness, IndexDigest, Record, StoredDigest};
+use nxs_base::record::{BackupId, Completeness, IndexDigest, LogSpan, ParentArchive, Record, StoredDigest};
 use nxs_base::report::TargetReport;
 
 use super::store::Store;
@@ -27,6 +27,8 @@ pub(super) struct Birth<'a> {
     pub(super) level: &'a str,
     /// Nearest first.
     pub(super) parents: Vec<BackupId>,
+    /// What an increment follows in the log of a server.
+    pub(super) after: Option<ParentArchive>,
 }
 
 /// What was published.
@@ -202,6 +204,7 @@ fn record(
         files: dump.files,
         dirs: dump.dirs,
         end_marker: dump.end_marker.clone(),
+        log: dump.log.as_deref().map(|log| LogSpan { parent: birth.after.clone(), ..log.clone() }),
     }
 }
 

@@ -11,19 +11,20 @@ use nxs_base::layout::discrete::ArchiveName;
 use nxs_base::layout::incremental;
 use nxs_base::ports::source::Target;
 use nxs_base::ports::storage::{ObjectKey, Storage};
-use nxs_base::record::BackupId;
+use nxs_base::record::{BackupId, Record};
 use nxs_base::report::{DroppedBackup, Problem};
 use nxs_base::spec::{JobSpec, StorageSpec};
 
 use super::run::RunContext;
 use super::v2;
 use crate::catalog::{self, Catalog, CatalogEntry, ConfiguredGroup, GroupId, sweep};
+use crate::incremental::by_log::Copies;
 use crate::incremental::chain::Chain;
 use crate::incremental::level::Level;
 use crate::lease::Leases;
 use crate::restore::guide::{self, GuideLine};
 use crate::rotation::plan::{Decision, Policy, Reason, RotationItem, plan};
-use crate::rotation::{apply, remove_dangling};
+use crate::rotation::{self, apply, remove_dangling};
 
 /// Name of the page that says how to restore.
 pub(crate) const GUIDE: &str = "RESTORE.md";
@@ -104,22 +105,22 @@ impl Store {
         self.groups.iter_mut().filter(|g| g.id == *id).for_each(|g| g.stem = stem.to_owned());
     }
 
+    /// The backups of one group.
+    pub(super) fn entries(&self, group: &GroupId) -> Vec<&CatalogEntry> {
+        self.catalog.of_group(group, &self.groups)
+    }
+
     /// The backups of one group, newest first.
     pub(super) fn items(&self, group: &GroupId) -> Vec<RotationItem> {
-        let mut items: Vec<_> = self
-            .catalog
-            .of_group(group, &self.groups)
-            .into_iter()
-            .map(|e| RotationItem::from_entry(e, &self.zone))
-            .collect();
+        let mut items = rotation::items(&self.entries(group), &self.zone);
         items.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| b.key.cmp(&a.key)));
         items
     }
 
-    /// Id, start and plain bytes of the recorded backups of one group.
+    /// Id, start and plain bytes of the recorded backups of one group that are no increments.
     pub(super) fn dumps(&self, group: &GroupId) -> Vec<(BackupId, Timestamp, u64)> {
-        let entries = self.catalog.of_group(group, &self.groups).into_iter();
-        let records = entries.filter_map(CatalogEntry::record);
+        let records = self.entries(group).into_iter().filter_map(CatalogEntry::record);
+        let records = records.filter(|record| record.level == Record::FULL);
         records.map(|record| (record.id, record.started, record.plain_bytes)).collect()
     }
 
@@ -251,14 +252,15 @@ impl Store {
         v2::clear_places(self.storage.as_ref(), &self.catalog, &gone)
     }
 
-    /// Plans the group with the given policy; spares what somebody reads. Nothing is dropped where that cannot be
-    /// known.
+    /// Plans the group with the given policy; spares what somebody reads, and what is needed: `parents` by what is about to
+    /// be made. Nothing is dropped where it cannot be known who reads.
     pub(super) fn plan(
         &mut self,
         ctx: &RunContext<'_>,
         job: &JobSpec,
         group: &GroupId,
         policy: &Policy,
+        parents: &[BackupId],
     ) -> (Vec<RotationItem>, Vec<Decision>) {
         let items = self.items(group);
         let leases =
@@ -268,6 +270,7 @@ impl Store {
                 Leases::of_everything()
             });
         let decisions = leases.spare(&items, plan(&items, policy));
+        let decisions = rotation::needed_stay(&items, parents, decisions);
         (items, decisions)
     }
 
@@ -335,9 +338,14 @@ impl Store {
         let mut lines = Vec::new();
         for group in groups {
             let of_group = self.catalog.of_group(&group, &self.groups);
-            let full = of_group.into_iter().filter(|e| e.increment.is_none());
-            if let Some(newest) = full.max_by_key(|e| (e.is_complete(), e.started(&self.zone))) {
-                lines.push(self.guide_line(&group, newest, vec![newest.key.to_string()]));
+            let copies = Copies::new(of_group.iter().copied());
+            let discrete = of_group.iter().copied().filter(|e| e.increment.is_none());
+            let points = discrete.map(|e| (e, copies.ancestry(e).unwrap_or_default()));
+            let rank =
+                |(e, of): &(&CatalogEntry, Vec<_>)| (!of.is_empty(), e.is_complete(), e.started(&self.zone));
+            if let Some((newest, of)) = points.max_by_key(rank) {
+                let keys = of.iter().rev().map(|e| e.key.to_string()).collect();
+                lines.push(self.guide_line(&group, newest, keys));
             }
             lines.extend(self.guide_of_chain(&group));
         }

@@ -18,14 +18,16 @@ use nxs_base::spec::{Compression, JobKind, JobSpec};
 
 use super::floor::{self, Verdict};
 use super::increment;
+use super::log;
 use super::publish::{Birth, Published, backup_id, publish};
 use super::run::RunContext;
 use super::slots::{bytes_to_free, end_copies, find_slots};
 use super::store::Store;
 use crate::catalog::{CatalogEntry, GroupId, Origin, PeriodLink};
+use crate::incremental::by_log::Base;
 use crate::pipeline::run::{Lane, Passage, Passed, pass};
 use crate::rotation::order::drop_first;
-use crate::rotation::plan::{Action, Policy};
+use crate::rotation::plan::{Action, Policy, RotationItem};
 
 /// A target and all that its dump needs.
 #[derive(Clone, Copy)]
@@ -146,16 +148,18 @@ fn save_as(
     report: &mut TargetReport,
     late: &mut Vec<Error>,
 ) -> Result<()> {
+    let base = log::base(work, stores, now)?;
     let slots = find_slots(stores, report, |number, store, dropped| {
         let destination = calendar::destination(now.date(), store.spec().retention)?;
-        let slot = slot(work, store, number, destination, now, dropped);
+        let slot = slot(work, store, (number, destination), base.as_ref(), now, dropped);
         Some(slot.map(|slot| (slot.key.clone(), slot)))
     });
     if slots.is_empty() {
         return Ok(());
     }
 
-    let id = backup_id(work, now, None, None);
+    let parents = base.as_ref().map_or_else(Vec::new, |base| base.parents.clone());
+    let id = backup_id(work, now, parents.first().copied(), None);
     let lanes: Vec<Lane> =
         slots.iter().map(|s| Lane { storage: stores[s.store].storage(), key: s.key.clone() }).collect();
     let tag = work.ctx.tag();
@@ -171,6 +175,7 @@ fn save_as(
     let passed = pass(
         work.source,
         work.target,
+        base.as_ref().map(|base| base.position),
         index,
         Passage {
             lanes: &lanes,
@@ -181,8 +186,13 @@ fn save_as(
             progress: &progress,
         },
     )?;
-    check_floor(work, stores, &slots, &passed)?;
-    let birth = Birth { id, now, level: Record::FULL, parents: Vec::new() };
+    match &base {
+        None => check_floor(work, stores, &slots, &passed)?,
+        // How much changed in a day tells nothing of what is there.
+        Some(base) => check_begin(base, &passed)?,
+    }
+    let level = if base.is_none() { Record::FULL } else { Record::INCREMENT };
+    let birth = Birth { id, now, level, parents, after: base.map(|base| base.archive) };
     let places: Vec<_> = slots.iter().map(|s| (s.store, s.key.clone())).collect();
     let Published { record, committed, .. } = publish(work, stores, &places, passed, &birth, report)?;
     let slots = slots.into_iter().map(|slot| (slot.store, slot));
@@ -224,6 +234,17 @@ fn check_floor(work: &TargetJob<'_>, stores: &[Store], slots: &[Slot], passed: &
     }
 }
 
+/// An increment that does not begin where its parent ends is none.
+fn check_begin(base: &Base, passed: &Passed) -> Result<()> {
+    let begins = passed.dump.log.as_ref().map(|log| log.from);
+    if begins == Some(base.position) || passed.staged.iter().all(Result::is_err) {
+        return Ok(());
+    }
+    let text =
+        format!("the increment does not follow `{}`, which ends at {}", base.archive.name, base.position);
+    Err(Error::new(ErrorKind::Corrupt, text))
+}
+
 /// Whose the backups of a target are.
 pub(super) fn group_id(ctx: &RunContext<'_>, job: &JobSpec, entry: &SourceEntry, target: &Target) -> GroupId {
     GroupId {
@@ -243,26 +264,28 @@ pub(super) fn group_of(work: &TargetJob<'_>) -> GroupId {
 fn slot(
     work: &TargetJob<'_>,
     store: &mut Store,
-    index: usize,
-    destination: Destination,
+    (index, destination): (usize, Destination),
+    base: Option<&Base>,
     now: &jiff::Zoned,
     dropped: &mut Vec<DroppedBackup>,
 ) -> Result<Slot> {
     let group = group_of(work);
+    let parents = base.map_or(&[][..], |base| base.parents.as_slice());
     let policy = Policy {
         retention: store.spec().retention,
         now: now.timestamp(),
         upcoming: Some(calendar::periods_of(now.date())),
         allow_last: true,
     };
-    let (items, decisions) = store.plan(work.ctx, work.job, &group, &policy);
+    let (items, decisions) = store.plan(work.ctx, work.job, &group, &policy, parents);
     let droppable: u64 = decisions
         .iter()
         .filter(|d| d.action == Action::Drop)
         .filter_map(|d| items.iter().find(|i| i.key == d.key))
         .map(|i| i.bytes)
         .fold(0, u64::saturating_add);
-    let sizes: Vec<u64> = items.iter().map(|i| i.bytes).collect();
+    let is_alike = |item: &&RotationItem| item.needs.is_empty() == parents.is_empty();
+    let sizes: Vec<u64> = items.iter().filter(is_alike).map(|i| i.bytes).collect();
     if let Some(up_to_bytes) = bytes_to_free(work, store, &sizes, droppable) {
         let drops = drop_first(&decisions, &items, up_to_bytes);
         let complete_left =
@@ -339,7 +362,7 @@ fn after_commit(
     store.add(CatalogEntry { name: Some(slot.name.clone()), links, ..new_entry(&slot.key, record) });
     let policy =
         Policy { retention: store.spec().retention, now: record.started, upcoming: None, allow_last: false };
-    let (_, decisions) = store.plan(work.ctx, work.job, &group_of(work), &policy);
+    let (_, decisions) = store.plan(work.ctx, work.job, &group_of(work), &policy, &[]);
     problems.extend(store.apply(work.ctx, work.job, &decisions, dropped).err());
     problems
 }

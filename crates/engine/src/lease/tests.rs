@@ -103,6 +103,46 @@ fn three_nights(links: bool) -> MemoryStorage {
     storage
 }
 
+#[test]
+fn what_a_reader_keeps_in_place_keeps_what_that_needs() {
+    let storage = MemoryStorage::new(true);
+    let days: Vec<jiff::civil::Date> =
+        ["2026-02-03", "2026-02-04", "2026-02-05", "2026-02-06"].map(|day| day.parse().unwrap()).to_vec();
+    for n in 0..4 {
+        let to = Destination { period: Period::Daily, links: Periods::NONE };
+        // A chain of three, and one that begins anew.
+        let parents = if n == 3 { Vec::new() } else { days[..n].iter().rev().copied().collect() };
+        Made { parents, ..Made::on(days[n]) }.publish(&storage, &tag("web", "1"), to).unwrap();
+    }
+    let middle = key(&X.replace("02-03", "02-04"));
+    let lease = Lease::take(&storage, &tag("db", "7"), Held::Keys(vec![middle.clone()]), noon()).unwrap();
+    // Known before the plan.
+    let found = items(&storage);
+    let spared = Leases::read(&storage, noon()).unwrap().spare(&found, plan(&found, &one_day()));
+    let shown: Vec<String> = rotation::needed_stay(&found, &[], spared)
+        .iter()
+        .map(|d| format!("{:?} {}", d.action, d.reason))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "Keep among the newest of daily",
+            "Drop older than what is kept of daily",
+            "Keep leased: a restore or a verification reads it",
+            "Keep needed by a kept increment"
+        ]
+    );
+    // Taken after it.
+    let decisions = plan(&found, &one_day());
+    let applied = rotation::apply(&storage, &tag("web", "2"), noon(), &scan(&storage).unwrap(), &decisions);
+    assert_eq!((applied.leased, applied.dropped.len()), (vec![middle], 1));
+    assert_eq!(scan(&storage).unwrap().entries.len(), 3);
+    lease.finish().unwrap();
+    let applied = rotation::apply(&storage, &tag("web", "3"), noon(), &scan(&storage).unwrap(), &decisions);
+    let gone: Vec<&str> = applied.dropped.iter().map(|d| &d.key.as_str()[23..28]).collect();
+    assert_eq!(gone, ["02-04", "02-03"], "what follows goes first");
+}
+
 fn one_day() -> Policy {
     Policy { retention: Retention { days: 1, weeks: 0, months: 0 }, now: noon(), ..Policy::default() }
 }

@@ -130,18 +130,23 @@ pub struct Passage<'a> {
     pub progress: &'a dyn Fn(u64),
 }
 
-/// Dumps `target` of `source` through the pipeline into staged objects, reading the source once.
+/// Dumps `target` of `source` through the pipeline into staged objects, reading the source once; with `after`, what
+/// changed since that position in its log.
 /// `Err` means that the source (or every storage) failed and nothing is left staged; a single storage's failure
 /// is in [`Passed::staged`]. `index` is an empty index to fill; dropped when the artefact has none.
 pub fn pass(
     source: &dyn Source,
     target: &Target,
+    after: Option<u64>,
     index: IndexWriter,
     passage: Passage<'_>,
 ) -> Result<Passed> {
     let cancel = passage.cancel;
     let mut dump = |sinks: &mut [&mut dyn Sink]| {
-        let dumped = sinks.iter_mut().map(|sink| source.dump(target, &mut **sink, cancel));
+        let dumped = sinks.iter_mut().map(|sink| match after {
+            None => source.dump(target, &mut **sink, cancel),
+            Some(position) => source.dump_after(target, position, &mut **sink, cancel),
+        });
         Ok(dumped.collect())
     };
     let passed = pass_each(vec![(passage, index)], &mut dump)?;

@@ -53,8 +53,7 @@ pub(super) fn open_levels<R>(
     open: impl Fn(&Copy) -> Result<Option<IndexReader<R>>>,
 ) -> Result<Vec<Level<R>>> {
     let parents = copy.parents.as_ref().ok_or_else(|| {
-        let text = format!("a parent of `{}` is missing on {}", copy.entry.key, copy.storage_name);
-        Error::new(ErrorKind::NotFound, text).with_hint(
+        copy.broken().with_hint(
             "Without it nobody can tell what was there; `nxs-backup ls` shows which points are whole.",
         )
     })?;

@@ -2,14 +2,16 @@
 //!
 //! Which client takes it is behind [`Receiver`]; trees of files go another way ([`super::run`]).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use nxs_base::error::{Error, ErrorKind, Result};
 use nxs_base::ports::source::Receiver;
-use nxs_base::ports::storage::Storage;
+use nxs_base::ports::storage::{ObjectKey, Storage};
+use nxs_base::record::Record;
 use nxs_base::report::Problem;
 use nxs_base::spec::{JobSpec, StorageSpec};
 use nxs_base::tail::Tail;
@@ -45,7 +47,46 @@ pub fn find(
 }
 
 /// The dumps that are meant: one, or all that lie below the part that was named, as the collections of a database do.
+/// [`ErrorKind::NotFound`] for one that needs another that is missing; then the newest one that is whole is named.
 pub fn meant(found: Vec<Candidate>, job: &JobSpec, wanted: &Wanted<'_>) -> Result<Vec<Candidate>> {
+    let whole: Vec<Point> = found.iter().filter(|candidate| candidate.is_whole()).map(Point::of).collect();
+    let meant = meant_at_all(found, job, wanted)?;
+    match meant.iter().find(|candidate| !candidate.is_whole()) {
+        Some(broken) => Err(lacking(broken, &whole)),
+        None => Ok(meant),
+    }
+}
+
+/// Of which target, and when.
+struct Point {
+    of: (Option<usize>, String, String),
+    started: Timestamp,
+    local: Option<DateTime>,
+}
+
+impl Point {
+    fn of(candidate: &Candidate) -> Self {
+        Self {
+            of: (candidate.source, candidate.target.clone(), candidate.root.clone()),
+            started: candidate.started,
+            local: candidate.copies.first().and_then(|copy| copy.entry.local()),
+        }
+    }
+}
+
+fn lacking(broken: &Candidate, whole: &[Point]) -> Error {
+    let this = Point::of(broken);
+    let error = broken.copies[0].broken();
+    let text = format!("`{}` cannot be restored", broken.target);
+    let before = whole.iter().filter(|point| point.of == this.of).max_by_key(|point| point.started);
+    let hint = match before.and_then(|point| point.local) {
+        Some(at) => format!("The newest point that is whole: --at '{}'.", at.strftime("%Y-%m-%d %H:%M:%S")),
+        None => "No point before it is whole; `nxs-backup ls` shows what there is.".to_owned(),
+    };
+    Error::new(error.kind(), text).with_source(error).with_hint(hint)
+}
+
+fn meant_at_all(found: Vec<Candidate>, job: &JobSpec, wanted: &Wanted<'_>) -> Result<Vec<Candidate>> {
     let newest = select::newest(found, job, wanted)?;
     let is_below = |candidate: &Candidate| {
         let part = candidate.copies[0].entry.part_and_stem().map_or("", |(part, _)| part);
@@ -55,9 +96,16 @@ pub fn meant(found: Vec<Candidate>, job: &JobSpec, wanted: &Wanted<'_>) -> Resul
     if newest.len() > 1 && newest.iter().all(is_below) { Ok(newest) } else { Ok(vec![single(newest, job)?]) }
 }
 
-/// The one dump that is meant. [`ErrorKind::Invalid`] if several targets fit, or what fits is no dump.
+/// The one dump that is meant. [`ErrorKind::Invalid`] if several targets fit, or what fits is no dump that is whole by itself.
 pub fn one(found: Vec<Candidate>, job: &JobSpec, wanted: &Wanted<'_>) -> Result<Candidate> {
-    single(select::newest(found, job, wanted)?, job)
+    let one = single(select::newest(found, job, wanted)?, job)?;
+    if one.copies.iter().any(|copy| copy.entry.record().is_some_and(|r| r.level == Record::INCREMENT)) {
+        let text = format!("`{}` is an increment, which alone is no backup", one.copies[0].entry.key);
+        return Err(Error::new(ErrorKind::Invalid, text).with_hint(
+            "Restore it with --to DIR; RESTORE.md beside it has the commands for all its parts.",
+        ));
+    }
+    Ok(one)
 }
 
 fn single(mut newest: Vec<Candidate>, job: &JobSpec) -> Result<Candidate> {
@@ -94,7 +142,7 @@ pub struct Given {
     pub problems: Vec<Problem>,
 }
 
-/// Gives one dump away, from the best copy; from the next one if that is damaged. A writer that has got bytes of a
+/// Gives one dump away, with what it needs, from the best copy; from the next one if that is damaged. A writer that has got bytes of a
 /// damaged copy gets no others: then this fails. So it does if the stream does not end as its record says.
 pub fn give(
     ctx: &RunContext<'_>,
@@ -105,6 +153,10 @@ pub fn give(
     let mut problems = Vec::new();
     leased(ctx, job, std::slice::from_ref(candidate), || {
         for copy in &candidate.copies {
+            if copy.parents.is_none() {
+                problems.push(Problem::from(&copy.broken()));
+                continue;
+            }
             let progress = Progress::default();
             match give_copy(ctx, copy, &mut outlet, &progress) {
                 Ok(()) => {
@@ -122,7 +174,8 @@ pub fn give(
                     return Err(error);
                 }
                 Err(error) => {
-                    let text = format!("cannot read `{}` on {}", copy.entry.key, copy.storage_name);
+                    let part = progress.part.take().unwrap_or_else(|| copy.entry.key.clone());
+                    let text = format!("cannot read `{part}` on {}", copy.storage_name);
                     let error = Error::new(error.kind(), text).with_source(error);
                     if matches!(outlet, Outlet::Writer(_)) && progress.bytes.get() > 0 {
                         return Err(error.with_hint(
@@ -145,16 +198,25 @@ struct Progress {
     bytes: Cell<u64>,
     /// The storage or the stream was at fault, not who takes it.
     read_failed: Cell<bool>,
+    /// The archive that was opened last.
+    part: RefCell<Option<ObjectKey>>,
 }
 
 fn give_copy(ctx: &RunContext<'_>, copy: &Copy, outlet: &mut Outlet<'_>, progress: &Progress) -> Result<()> {
-    let opened = fetch::open_checked(copy, None, ctx.workers);
-    let (plain, check) = opened.inspect_err(|_| progress.read_failed.set(true))?;
-    let marker = copy.entry.record().and_then(|record| record.end_marker.clone());
-    let mut plain = Whole { plain, check: Some(check), marker, tail: Tail::default(), progress };
     match outlet {
-        Outlet::Receiver(receiver) => receiver.receive(&mut plain, ctx.cancel),
+        Outlet::Receiver(receiver) => {
+            let mut parts = copy.with_parents();
+            parts.reverse();
+            let mut open = |n: usize| -> Result<Box<dyn Read + '_>> {
+                let part = parts.get(n).ok_or_else(|| {
+                    Error::new(ErrorKind::Other, format!("`{}` has no part {n}", copy.entry.key))
+                })?;
+                Ok(Box::new(open_whole(ctx, part, progress)?))
+            };
+            receiver.receive_chain(parts.len(), &mut open, ctx.cancel)
+        }
         Outlet::Writer(writer) => {
+            let mut plain = open_whole(ctx, copy, progress)?;
             let mut block = vec![0; BLOCK_BYTES];
             loop {
                 ctx.cancel.check()?;
@@ -169,6 +231,14 @@ fn give_copy(ctx: &RunContext<'_>, copy: &Copy, outlet: &mut Outlet<'_>, progres
             writer.flush().map_err(|e| Error::io("cannot write the dump", e))
         }
     }
+}
+
+fn open_whole<'p>(ctx: &RunContext<'_>, copy: &Copy, progress: &'p Progress) -> Result<Whole<'p>> {
+    progress.part.replace(Some(copy.entry.key.clone()));
+    let opened = fetch::open_checked(copy, None, ctx.workers);
+    let (plain, check) = opened.inspect_err(|_| progress.read_failed.set(true))?;
+    let marker = copy.entry.record().and_then(|record| record.end_marker.clone());
+    Ok(Whole { plain, check: Some(check), marker, tail: Tail::default(), progress })
 }
 
 /// The plain bytes of a copy; its end comes only if all of it was as recorded.

@@ -50,7 +50,8 @@ pub fn render(server: &str, backup_dir: &str, lines: &[GuideLine], fetch: Fetch<
     for line in lines {
         push_line(&mut page, line, fetch);
     }
-    if lines.iter().any(|line| line.keys.len() != 1 || !line.chains.is_empty()) {
+    let is_tree = |line: &&GuideLine| !is_physical(&line.kind);
+    if lines.iter().filter(is_tree).any(|line| line.keys.len() != 1 || !line.chains.is_empty()) {
         page.push_str(CHAINS);
     }
     page.push_str(
@@ -88,6 +89,9 @@ fn push_line(page: &mut String, line: &GuideLine, fetch: Fetch<'_>) {
         ));
     }
     page.push_str(&match line.keys.as_slice() {
+        [] if is_physical(&line.kind) => {
+            "None of them is whole: of each increment a copy that it follows is missing.\n".to_owned()
+        }
         [] => "No chain is whole here: for every backup one of its parents is missing. What is left of it can be \
                unpacked one archive after the other, without `-G`.\n"
             .to_owned(),
@@ -115,12 +119,21 @@ fn push_line(page: &mut String, line: &GuideLine, fetch: Fetch<'_>) {
             quote(key),
             feed.command(&line.root)
         ),
-        [key] if let Some(commands) = data_directory(key) => format!(
-            "Newest: {}{state}. A copy of the data directory; `/tmp/restore` must not be there yet.\n\n\
-             ```sh\n{commands}\n```\n\n{}\n",
-            line.when,
-            stock::START_FROM_IT
-        ),
+        keys if let Some(commands) = data_directory(keys) => {
+            let (parts, of_mysql) = match keys.len() {
+                1 => (String::new(), String::new()),
+                n => (
+                    format!(" and {} increments over it", n - 1),
+                    format!(" {}", stock::OF_MYSQLS_INCREMENTS),
+                ),
+            };
+            format!(
+                "Newest: {}{state}. A copy of the data directory{parts}; `/tmp/restore` must not be there yet.\n\n\
+                 ```sh\n{commands}\n```\n\n{}{of_mysql}\n",
+                line.when,
+                stock::START_FROM_IT
+            )
+        }
         [key] => format!(
             "Newest: {}{state}.\n\n```sh\nmkdir -p /tmp/restore\n{}\n```\n{}",
             line.when,
@@ -165,8 +178,13 @@ fn feed_of(key: &str) -> Option<Feed> {
     stock::feed(&extension_of(key)?)
 }
 
-fn data_directory(key: &str) -> Option<String> {
-    stock::data_directory(&extension_of(key)?, &format!("{} {}", decompress(key), quote(key)))
+fn data_directory(keys: &[String]) -> Option<String> {
+    let plains: Vec<String> = keys.iter().map(|key| format!("{} {}", decompress(key), quote(key))).collect();
+    stock::data_directory(&extension_of(keys.first()?)?, &plains)
+}
+
+fn is_physical(kind: &str) -> bool {
+    [JobKind::MysqlXtrabackup, JobKind::MariadbBackup].iter().any(|job| job.name() == kind)
 }
 
 /// The command that prints what is in an archive.

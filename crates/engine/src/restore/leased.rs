@@ -24,6 +24,11 @@ pub(crate) fn leased<T>(
         let reading =
             readings.entry(&copy.storage_name).or_insert_with(|| (copy.storage.as_ref(), Vec::new()));
         reading.1.push(copy.entry.key.clone());
+        for parent in copy.parents.iter().flatten() {
+            if !reading.1.contains(&parent.key) {
+                reading.1.push(parent.key.clone());
+            }
+        }
     }
     let readings = readings.into_values().map(|(storage, keys)| (storage, Held::Keys(keys))).collect();
     let warn = |error: &Error| {

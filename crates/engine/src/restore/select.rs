@@ -12,6 +12,7 @@ use nxs_base::ports::storage::{ObjectKey, Storage};
 use nxs_base::spec::{JobKind, JobSpec, StorageKind, StorageSpec};
 
 use crate::catalog::{self, Catalog, CatalogEntry, Origin};
+use crate::incremental::by_log::Copies;
 use crate::incremental::chain::Chain;
 use crate::incremental::level::Level;
 
@@ -30,6 +31,8 @@ pub struct Copy {
     pub entry: CatalogEntry,
     /// For an increment, what else is needed, nearest first; empty for a full; none if a parent is missing.
     pub parents: Option<Vec<CatalogEntry>>,
+    /// The name of the parent that is missing, where that is known.
+    pub lacks: Option<String>,
 }
 
 impl Copy {
@@ -43,6 +46,16 @@ impl Copy {
             ..self.clone()
         });
         made.collect()
+    }
+
+    /// Says what is missing. For a copy of which a parent is.
+    pub(crate) fn broken(&self) -> Error {
+        let (key, storage) = (&self.entry.key, &self.storage_name);
+        let text = match &self.lacks {
+            Some(lacks) => format!("`{key}` on {storage} needs `{}`, which is missing", lacks.escape_debug()),
+            None => format!("a parent of `{key}` is missing on {storage}"),
+        };
+        Error::new(ErrorKind::NotFound, text)
     }
 }
 
@@ -63,6 +76,11 @@ impl Candidate {
     /// Whether it can be given away as one stream: whatever is no tree of files of ours.
     pub fn is_stream(&self, job: JobKind) -> bool {
         job == JobKind::External || self.is_dump
+    }
+
+    /// Whether a storage has all that a restore needs.
+    pub fn is_whole(&self) -> bool {
+        self.copies.iter().any(|copy| copy.parents.is_some())
     }
 
     /// [`ErrorKind::Invalid`] for a dump, in which there are no paths.
@@ -137,6 +155,7 @@ pub fn candidates(
                 storage: Arc::clone(&shelf.storage),
                 storage_name: shelf.spec.name.clone(),
                 parents: parents_of(&chains, &entry),
+                lacks: chains.by_log.ancestry(&entry).err(),
                 entry: entry.clone(),
             };
             match found.iter_mut().find(|(known, _)| *known == id) {
@@ -156,12 +175,16 @@ pub fn candidates(
 }
 
 /// The chains of the incremental backups of a catalog.
-pub struct Chains<'a>(BTreeMap<(String, String), Chain<'a>>);
+pub struct Chains<'a> {
+    /// Of files, by part and stem.
+    trees: BTreeMap<(String, String), Chain<'a>>,
+    by_log: Copies<'a>,
+}
 
 impl<'a> Chains<'a> {
     fn of(&self, entry: &CatalogEntry) -> Option<&Chain<'a>> {
         let name = entry.increment.as_ref()?;
-        self.0.get(&(name.part.clone(), name.stem.clone()))
+        self.trees.get(&(name.part.clone(), name.stem.clone()))
     }
 
     /// Where version 2's state file of a backup lies.
@@ -185,14 +208,18 @@ pub fn chains(catalog: &Catalog) -> Chains<'_> {
             members.entry((name.part.clone(), name.stem.clone())).or_default().push(entry);
         }
     }
-    Chains(members.into_iter().map(|(name, entries)| (name, Chain::new(entries))).collect())
+    Chains {
+        trees: members.into_iter().map(|(name, entries)| (name, Chain::new(entries))).collect(),
+        by_log: Copies::new(&catalog.entries),
+    }
 }
 
 /// What else a restore of the backup needs, the nearest first; none for all that is no increment. `None` if one of
 /// them is missing.
 pub fn parents_of(chains: &Chains<'_>, entry: &CatalogEntry) -> Option<Vec<CatalogEntry>> {
     if entry.increment.is_none() {
-        return Some(Vec::new());
+        let ancestry = chains.by_log.ancestry(entry).ok()?;
+        return Some(ancestry.into_iter().skip(1).cloned().collect());
     }
     let chain = chains.of(entry)?;
     let ancestry = chain.ancestry(chain.id_of(&entry.key)?)?;

@@ -5,12 +5,14 @@
 //! sweep finishes the drop), then removes index, links, archive, and the partial last. A move takes the archive,
 //! the index and last the record; scans find a record that has not yet followed its archive.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use nxs_base::calendar::{Period, Periods};
 use nxs_base::layout::{discrete, incremental, index_key, record_key};
 use nxs_base::ports::storage::{ObjectKey, ObjectKind, PartTag, Storage};
+use nxs_base::record::BackupId;
 use nxs_base::{Error, ErrorKind, Result};
 
 use super::plan::{Action, Decision, Reason};
@@ -43,8 +45,8 @@ pub struct Applied {
 
 /// Acts on `decisions` about entries of `catalog`, which was scanned on this storage within this run.
 ///
-/// Decisions about keys that the catalog does not hold do nothing. Idempotent; `tag` is the running run, `now` its
-/// time, by which the leases of readers count.
+/// Decisions about keys that the catalog does not hold do nothing. What an increment needs goes after it, or, if that could
+/// not go, not at all. Idempotent; `tag` is the running run, `now` its time, by which the leases of readers count.
 pub fn apply(
     storage: &dyn Storage,
     tag: &PartTag,
@@ -54,14 +56,26 @@ pub fn apply(
 ) -> Applied {
     let mut applied = Applied::default();
     let at = Place { storage, tag, now };
-    for decision in decisions {
-        let Some(entry) = catalog.entries.iter().find(|e| e.key == decision.key) else { continue };
+    let entry_of = |d: &Decision| catalog.entries.iter().find(|e| e.key == d.key);
+    let mut all: Vec<_> = decisions.iter().filter_map(|d| Some((d, entry_of(d)?))).collect();
+    all.sort_by_key(|(_, entry)| Reverse(entry.parents().len()));
+    let mut needed: BTreeSet<BackupId> = BTreeSet::new();
+    for (decision, entry) in all {
         if decision.reason == Reason::Leased {
             applied.leased.push(entry.key.clone());
+            needed.extend(entry.parents());
             continue;
         }
         let done = match decision.action {
-            Action::Drop => drop_backup(&at, entry, decision.reason, &mut applied),
+            Action::Drop if entry.record().is_some_and(|r| needed.contains(&r.id)) => continue,
+            Action::Drop => {
+                let dropped = applied.dropped.len();
+                let done = drop_backup(&at, entry, decision.reason, &mut applied);
+                if applied.dropped.len() == dropped {
+                    needed.extend(entry.parents());
+                }
+                done
+            }
             Action::Keep => settle(&at, entry, decision.keep, &mut applied),
         };
         if let Err(error) = done {

@@ -5,6 +5,7 @@
 //! [`nxs_base::calendar`]'s.
 
 pub mod apply;
+pub mod need;
 pub mod order;
 pub mod plan;
 
@@ -12,5 +13,6 @@ pub mod plan;
 mod tests;
 
 pub use apply::{Applied, Dropped, apply, remove_dangling};
+pub use need::{items, needed_stay};
 pub use order::{Order, decide_order, drop_first};
 pub use plan::{Action, Decision, Policy, Reason, RotationItem, plan};

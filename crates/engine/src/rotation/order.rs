@@ -1,5 +1,9 @@
 //! New copy first or drop first? Pure. The article's problem is a storage with room for exactly one copy.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use nxs_base::record::BackupId;
 use nxs_base::spec::Rotation;
 
 use super::plan::{Action, Decision, RotationItem};
@@ -40,16 +44,30 @@ pub fn decide_order(mode: Rotation, free: Option<u64>, last_sizes: &[u64], dropp
     }
 }
 
-/// Cuts a plan down to the drops that free `up_to_bytes`: oldest first, the newest complete one last of all.
-/// Returns the drops alone, in that order.
+/// Cuts a plan down to the drops that free `up_to_bytes`: oldest first, the newest complete one last of all, with what it
+/// needs; an increment before what it follows, so that what is left over of a chain can be restored. Returns the drops
+/// alone, in that order.
 pub fn drop_first(decisions: &[Decision], items: &[RotationItem], up_to_bytes: u64) -> Vec<Decision> {
     let item_of = |d: &Decision| items.iter().find(|i| i.key == d.key);
     let newest_complete = decisions.iter().find(|d| item_of(d).is_some_and(|i| i.complete));
-    let mut drops: Vec<&Decision> = decisions.iter().filter(|d| d.action == Action::Drop).rev().collect();
-    drops.sort_by_key(|d| newest_complete.is_some_and(|n| n.key == d.key));
+    let newest = newest_complete.and_then(item_of);
+    let age: BTreeMap<BackupId, usize> =
+        decisions.iter().rev().enumerate().filter_map(|(n, d)| Some((item_of(d)?.id?, n))).collect();
+    let rank = |(n, d): &(usize, &Decision)| {
+        let item = item_of(d);
+        let is_last = newest.is_some_and(|newest| {
+            newest.key == d.key || item.and_then(|i| i.id).is_some_and(|id| newest.needs.contains(&id))
+        });
+        // By the full copy that its chain begins with.
+        let first = item.and_then(|item| item.needs.last()).and_then(|id| age.get(id));
+        (is_last, first.copied().unwrap_or(*n), Reverse(item.map_or(0, |item| item.needs.len())))
+    };
+    let mut ranked: Vec<(usize, &Decision)> = decisions.iter().rev().enumerate().collect();
+    ranked.retain(|(_, d)| d.action == Action::Drop);
+    ranked.sort_by_key(rank);
+    let drops = ranked.into_iter().map(|(_, decision)| decision);
     let mut freed = 0u64;
     drops
-        .into_iter()
         .take_while(|d| {
             let is_needed = freed < up_to_bytes;
             freed = freed.saturating_add(item_of(d).map_or(0, |i| i.bytes));

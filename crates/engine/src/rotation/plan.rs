@@ -9,8 +9,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use nxs_base::calendar::{Period, Periods, kept_count};
 use nxs_base::ports::storage::ObjectKey;
+use nxs_base::record::BackupId;
 use nxs_base::spec::Retention;
 
+use super::need::needed_stay;
 use crate::catalog::CatalogEntry;
 
 /// What rotation needs to know of a backup.
@@ -27,6 +29,10 @@ pub struct RotationItem {
     pub complete: bool,
     /// What dropping it frees.
     pub bytes: u64,
+    /// None where no record tells it.
+    pub id: Option<BackupId>,
+    /// What a restore needs before it, nearest first.
+    pub needs: Vec<BackupId>,
 }
 
 impl RotationItem {
@@ -39,6 +45,8 @@ impl RotationItem {
             real_period: entry.real_period(),
             complete: entry.is_complete(),
             bytes: entry.total_bytes(),
+            id: entry.record().map(|record| record.id),
+            needs: entry.parents().to_vec(),
         }
     }
 }
@@ -72,6 +80,8 @@ pub enum Reason {
     NewestComplete,
     /// It names no period, so no count covers it.
     NoPeriod,
+    /// Beyond all counts, but a kept increment cannot be restored without it.
+    Needed,
     /// Older than the newest that are kept, in all its periods.
     Beyond(Periods),
     /// An increment of a month out of the window, or a full that no kept increment needs.
@@ -86,6 +96,7 @@ impl std::fmt::Display for Reason {
         match self {
             Self::Among(periods) => write!(f, "among the newest of {}", list(periods)),
             Self::NewestComplete => f.write_str("the newest complete backup is never dropped"),
+            Self::Needed => f.write_str("needed by a kept increment"),
             Self::NoPeriod => f.write_str("belongs to no period"),
             Self::OutOfWindow => f.write_str("its month is out of the window"),
             Self::Leased => f.write_str("leased: a restore or a verification reads it"),
@@ -109,7 +120,8 @@ pub struct Decision {
 /// Takes them in any order and returns every one exactly once. A backup is kept for a period if it is among the
 /// newest N of those that count for it, the upcoming one included; one that is kept for no period is dropped. The
 /// newest complete one is kept in any case (in the directory where it lies), save under [`Policy::allow_last`] when
-/// nothing newer with gaps stands before it. A tighter policy never keeps what a looser one drops.
+/// nothing newer with gaps stands before it; and so is what a kept one needs. A tighter policy never keeps what a looser
+/// one drops.
 pub fn plan(items: &[RotationItem], policy: &Policy) -> Vec<Decision> {
     let mut newest_first: Vec<&RotationItem> = items.iter().collect();
     let age = |item: &RotationItem| (item.started <= policy.now, item.started);
@@ -118,7 +130,7 @@ pub fn plan(items: &[RotationItem], policy: &Policy) -> Vec<Decision> {
     let mut taken: BTreeMap<Period, u32> = upcoming.iter().map(|p| (p, 1)).collect();
     let newest_complete = newest_first.iter().position(|item| item.complete);
     let may_go = policy.allow_last && policy.upcoming.is_some() && newest_complete == Some(0);
-    newest_first
+    let decisions = newest_first
         .iter()
         .enumerate()
         .map(|(i, item)| {
@@ -133,7 +145,8 @@ pub fn plan(items: &[RotationItem], policy: &Policy) -> Vec<Decision> {
                 .collect();
             decide(item, keep, newest_complete == Some(i) && !may_go)
         })
-        .collect()
+        .collect();
+    needed_stay(items, &[], decisions)
 }
 
 fn decide(item: &RotationItem, keep: Periods, is_protected: bool) -> Decision {

@@ -176,6 +176,8 @@ fn item(day: &str, complete: bool) -> RotationItem {
         real_period: Some(Period::Daily),
         complete,
         bytes: 100,
+        id: None,
+        needs: Vec::new(),
     }
 }
 
@@ -421,6 +423,8 @@ prop_compose! {
             real_period: Some(Period::Daily),
             complete,
             bytes: 1,
+            id: None,
+            needs: Vec::new(),
         };
         specs.into_iter().enumerate().map(of).collect()
     }

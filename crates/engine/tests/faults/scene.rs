@@ -183,6 +183,7 @@ fn job(kind: JobKind) -> JobSpec {
             index: 0,
             spec: SourceSpec::Files(files),
             compression: Compression::None,
+            full_every: None,
         }],
         storages: vec![storage(0), storage(1)],
         rotation: Rotation::After,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 use nxs_base::calendar::{Period, Periods};
+use nxs_base::record::Record;
 use nxs_base::spec::JobSpec;
 use nxs_base::units::human_bytes;
 use nxs_engine::catalog::{CatalogEntry, ConfiguredGroup};
@@ -35,7 +36,7 @@ struct Row {
     size_bytes: u64,
     plain_bytes: Option<u64>,
     files: Option<u64>,
-    /// Of an incremental backup: `year`, `month`, `decade`, `day`.
+    /// Of an incremental backup: `year`, `month`, `decade`, `day`. Of a physical copy: `full`, `increment`.
     level: Option<&'static str>,
     /// Its directory below that of the target.
     place: Option<String>,
@@ -151,7 +152,7 @@ fn row(job: &JobSpec, shelf: &Shelf, entry: &CatalogEntry, chains: &Chains<'_>, 
         size_bytes: entry.size_bytes,
         plain_bytes: record.map(|r| r.plain_bytes),
         files: record.map(|r| r.files),
-        level: chains.level_of(entry).map(Level::name),
+        level: chains.level_of(entry).map(Level::name).or_else(|| level_by_log(record)),
         place: entry.increment.as_ref().map(|n| n.place.dir()),
         state: match (record, &parents) {
             (_, None) => "broken chain",
@@ -168,6 +169,12 @@ fn row(job: &JobSpec, shelf: &Shelf, entry: &CatalogEntry, chains: &Chains<'_>, 
     }
 }
 
+/// Of copies that follow the log of a server.
+fn level_by_log(record: Option<&Record>) -> Option<&'static str> {
+    let log = record?.log.as_ref()?;
+    Some(if log.parent.is_some() { Record::INCREMENT } else { Record::FULL })
+}
+
 fn names(periods: Periods) -> Vec<&'static str> {
     periods.iter().map(Period::name).collect()
 }
@@ -181,6 +188,11 @@ fn table(rows: &[Row]) -> String {
     cells.extend(rows.iter().map(|row| {
         let time = row.local.as_deref().map_or("-", |l| l.get(..16).unwrap_or(l));
         let periods = match (row.level, row.periods.as_slice()) {
+            // These have no place of their own. The number is that of its parents.
+            (Some(level), periods) if row.place.is_none() => match row.parents.len() {
+                0 => format!("{} ({level})", periods.join(",")),
+                n => format!("{} ({level} {n})", periods.join(",")),
+            },
             (Some(level), _) => level.to_owned(),
             (None, []) => "-".to_owned(),
             (None, periods) => periods.join(","),

@@ -11,7 +11,7 @@ use nxs_engine::catalog::{ConfiguredGroup, GroupId};
 use nxs_engine::incremental::chain::Chain;
 use nxs_engine::incremental::level::{Link, next_step};
 use nxs_engine::incremental::retention;
-use nxs_engine::rotation::{Action, Policy, RotationItem, plan};
+use nxs_engine::rotation::{self, Action, Policy, plan};
 
 use crate::app::{self, Env};
 use crate::cli::RotateArgs;
@@ -111,7 +111,7 @@ fn show_chain(
 fn show(env: &Env, shelf: &Shelf, group: &GroupId, groups: &[ConfiguredGroup]) -> String {
     let zone = env.clock.now().time_zone().clone();
     let entries = shelf.catalog.of_group(group, groups);
-    let items: Vec<RotationItem> = entries.iter().map(|e| RotationItem::from_entry(e, &zone)).collect();
+    let items = rotation::items(&entries, &zone);
     let policy = Policy {
         retention: shelf.spec.retention,
         now: env.clock.now().timestamp(),

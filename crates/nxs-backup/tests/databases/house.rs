@@ -6,8 +6,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use nxs_backup::app::{self, Env};
+use nxs_backup::console::Console;
+use nxs_base::ports::source::Cancel;
+use nxs_testkit::FakeClock;
 use nxs_testkit::servers::comes_true;
 use nxs_testkit::servers::mariadb::{self, MariaDb};
 use nxs_testkit::servers::postgres;
@@ -43,6 +50,23 @@ pub(crate) struct House {
     pub(crate) keys: String,
     /// A file with jobs, in the place of the one that all this makes.
     pub(crate) file: Option<String>,
+    /// How many backups each storage keeps.
+    pub(crate) store: &'static str,
+}
+
+/// A stream that can be read afterwards.
+#[derive(Clone, Default)]
+struct Stream(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl House {
@@ -63,6 +87,7 @@ impl House {
             password: mariadb::PASSWORD,
             keys: String::new(),
             file: None,
+            store: "{days: 3, weeks: 0, month: 0}",
         }
     }
 
@@ -99,10 +124,10 @@ impl House {
         self.sources.iter().for_each(|source| text += &format!("  - {source}\n"));
         text += "  storages:\n";
         for dir in &self.storages {
-            let store = "{days: 3, weeks: 0, month: 0}";
             text += &format!(
-                "  - {{storage: local, enable: yes, backup_dir: {}, store: {store}}}\n",
-                dir.display()
+                "  - {{storage: local, enable: yes, backup_dir: {}, store: {}}}\n",
+                dir.display(),
+                self.store
             );
         }
         text
@@ -141,6 +166,33 @@ impl House {
             out: output.stdout,
             err: String::from_utf8(output.stderr).unwrap(),
             log: self.log()[before..].to_owned(),
+        }
+    }
+
+    /// The program in this process at a moment of one's choice, with the tools of the host. Passwords are to be had from
+    /// files: this process has an environment of its own.
+    pub(crate) fn run_at(&self, at: DateTime, args: &[&str]) -> Said {
+        let config = self.config();
+        let all = [&["nxs-backup", "-c", config.to_str().unwrap()], args].concat();
+        let before = self.log().len();
+        // A child that another test just forked holds all locks until it is another program.
+        loop {
+            let (out, err) = (Stream::default(), Stream::default());
+            let env = Env {
+                clock: Box::new(FakeClock::new(at.to_zoned(TimeZone::UTC).unwrap())),
+                console: Console::new(Box::new(out.clone()), Box::new(err.clone()), false),
+                lower_priority: false,
+                workers: 2,
+                v2_lock: || Ok(None),
+                ..Env::system(Cancel::new()).unwrap()
+            };
+            let code = app::run(&all, &env);
+            let err = String::from_utf8(err.0.lock().unwrap().clone()).unwrap();
+            if !err.contains("Script already is running!") {
+                let out = out.0.lock().unwrap().clone();
+                return Said { code: Some(code.into()), out, err, log: self.log()[before..].to_owned() };
+            }
+            std::thread::yield_now();
         }
     }
 

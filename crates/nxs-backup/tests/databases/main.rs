@@ -19,6 +19,10 @@ mod mysql;
 #[cfg(test)]
 mod physical;
 #[cfg(test)]
+mod physical_chain;
+#[cfg(test)]
+mod physical_chain_faults;
+#[cfg(test)]
 mod physical_faults;
 #[cfg(test)]
 mod physical_way_back;

@@ -178,7 +178,7 @@ fn a_stream_that_its_tool_cut_damaged_or_left_empty_is_never_published() {
 }
 
 /// Starts a backup of a house that reads slowly, does `deed` to it somewhere in its middle, and says what came of it.
-fn meddle(house: &House, at: u64, deed: impl FnOnce(u32, &Child)) -> Said {
+pub(crate) fn meddle(house: &House, at: u64, deed: impl FnOnce(u32, &Child)) -> Said {
     let log = house.log().len();
     let child = house.command(&["start", "--json"]).spawn().unwrap();
     let tool = || {

@@ -85,7 +85,12 @@ impl Scene {
     }
 
     fn entry(&self) -> SourceEntry {
-        SourceEntry { index: 0, spec: SourceSpec::Files(self.files_spec()), compression: self.compression }
+        SourceEntry {
+            index: 0,
+            spec: SourceSpec::Files(self.files_spec()),
+            compression: self.compression,
+            full_every: None,
+        }
     }
 
     pub(crate) fn job(&self) -> JobSpec {

@@ -219,7 +219,12 @@ impl House {
 
     /// The job and its storage, as a configuration would say.
     pub(crate) fn specs(&self) -> (JobSpec, StorageSpec) {
-        let entry = SourceEntry { index: 0, spec: SourceSpec::Later, compression: self.compression };
+        let entry = SourceEntry {
+            index: 0,
+            spec: SourceSpec::Later,
+            compression: self.compression,
+            full_every: None,
+        };
         let spec = StorageSpec {
             name: "local".into(),
             enable: true,

@@ -1,11 +1,13 @@
 //! One copy of a data directory: where that is, the arguments of the backup program, and the run with its judgement.
 
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use nxs_archive::xbstream::Totals;
 use nxs_base::ports::source::{Cancel, DumpReport, Sink};
-use nxs_base::record::Tool as ToolRecord;
+use nxs_base::record::{LogOrigin, LogSpan, Tool as ToolRecord};
 use nxs_base::{Error, ErrorKind, Result};
 use nxs_sys::child::{self, Ended, Tool};
 use nxs_sys::{fsx, host};
@@ -18,6 +20,9 @@ use crate::mysql::program::{Flavour, Program, Version};
 use crate::mysql::server::Server;
 use crate::stream;
 
+/// Of what kind a copy says that it is.
+pub(super) const FULL: &str = "full-backuped";
+pub(super) const INCREMENT: &str = "incremental";
 /// The last line of what the program says if all went well.
 const ALL_WELL: &str = "completed OK!";
 
@@ -54,6 +59,10 @@ pub(super) struct Told {
     datadir: String,
     host: String,
     pub(super) lsn: Option<Lsn>,
+    /// MySQL's id of the server.
+    uuid: Option<String>,
+    /// Start of the server by its own clock, seconds since 1970; none where it does not tell.
+    up_since: Option<i64>,
 }
 
 /// How far the redo log of a server is.
@@ -69,26 +78,75 @@ impl Lsn {
 
     /// None where a server does not tell.
     fn read(rows: &[Vec<String>]) -> Option<Self> {
-        let value = |part: &str| {
-            let row = rows.iter().find(|row| row.first().is_some_and(|name| name.contains(part)))?;
-            row.get(1)?.parse().ok()
-        };
+        let value = |part: &str| value(rows, part)?.parse().ok();
         Some(Self { checkpoint: value("checkpoint")?, current: value("current")? })
     }
+
+    pub(super) fn current(self) -> u64 {
+        self.current
+    }
+}
+
+/// Of the first variable with this in its name.
+fn value<'r>(rows: &'r [Vec<String>], part: &str) -> Option<&'r str> {
+    let row = rows.iter().find(|row| row.first().is_some_and(|name| name.contains(part)))?;
+    row.get(1).map(String::as_str)
 }
 
 /// Asks all of it at once: every question is a program that starts.
 pub(super) fn ask(server: &Server, client: &Program) -> Result<Told> {
-    let rows = server.ask(client, &format!("SELECT VERSION(), @@datadir, @@hostname; {}", Lsn::QUESTION))?;
+    let question = format!(
+        "SELECT VERSION(), @@datadir, @@hostname, UNIX_TIMESTAMP(); {}; SHOW GLOBAL STATUS LIKE 'Uptime'; \
+         SHOW GLOBAL VARIABLES LIKE 'server_uuid'",
+        Lsn::QUESTION
+    );
+    let rows = server.ask(client, &question)?;
     let told = rows.split_first().and_then(|(first, rest)| match first.as_slice() {
-        [version, datadir, host] => Some((Version::of_server(version)?, datadir, host, rest)),
+        [version, datadir, host, now] => Some((Version::of_server(version)?, datadir, host, now, rest)),
         _ => None,
     });
-    let Some((version, datadir, host, rest)) = told else {
+    let Some((version, datadir, host, now, rest)) = told else {
         let text = format!("{} does not tell its version and its data directory", server.place());
         return Err(Error::new(ErrorKind::Unsupported, text));
     };
-    Ok(Told { version, datadir: datadir.clone(), host: host.clone(), lsn: Lsn::read(rest) })
+    let uptime = value(rest, "Uptime").and_then(|uptime| uptime.parse::<i64>().ok());
+    Ok(Told {
+        version,
+        datadir: datadir.clone(),
+        host: host.clone(),
+        lsn: Lsn::read(rest),
+        uuid: value(rest, "server_uuid").map(str::to_owned),
+        up_since: now.parse::<i64>().ok().zip(uptime).map(|(now, uptime)| now - uptime),
+    })
+}
+
+/// What stands for the life of this server over these files, copied with these arguments; none if that cannot be known.
+pub(super) fn origin(told: &Told, datadir: &Path, tool: &Program, keys: &Keys) -> Option<LogOrigin> {
+    if keys.is_part() {
+        return None;
+    }
+    let mut hasher = blake3::Hasher::new();
+    let mut take = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    take(told.uuid.as_deref().unwrap_or_default().as_bytes());
+    take(datadir.as_os_str().as_encoded_bytes());
+    // Files that were put there anew are others. The shared one may lie elsewhere.
+    for path in [datadir.to_owned(), datadir.join("ibdata1")] {
+        let Ok(meta) = fsx::stat(&path) else { continue };
+        let born = meta.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        take(&meta.ino().to_le_bytes());
+        take(&born.unwrap_or_default().as_nanos().to_le_bytes());
+    }
+    keys.args.iter().for_each(|arg| take(arg.as_bytes()));
+    let name = if tool.version.flavour == Flavour::Mysql { "xtrabackup" } else { "mariadb-backup" };
+    let (major, minor, _) = tool.version.numbers;
+    Some(LogOrigin {
+        server: hasher.finalize().to_hex()[..32].to_owned(),
+        up_since: told.up_since?,
+        tool: format!("{name} {major}.{minor}"),
+    })
 }
 
 /// The data directory of the server, which has to be on this host. `given` says where it is mounted, if not there.
@@ -178,7 +236,7 @@ impl Copy<'_> {
         let checkpoints = place::note(&dir, CHECKPOINTS)?;
         self.check_own(&checkpoints)?;
         let info = place::note(&dir, INFO)?;
-        place::prepare(&self.known.tool, &dir, cancel)?;
+        place::prepare(&self.known.tool, &dir, None, false, cancel)?;
         let files = prepared::write_tar(&dir, sink, cancel)?;
         let totals = Totals { files, bytes: 0 };
         let mut report = self.report(&ended, &Facts { totals, checkpoints, info });
@@ -187,9 +245,18 @@ impl Copy<'_> {
         Ok(report)
     }
 
-    /// Pushes the stream into `sink` as it comes; nothing is written elsewhere.
-    pub(super) fn stream(&self, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport> {
+    /// Pushes the stream into `sink` as it comes; nothing is written elsewhere. With `after`, only what changed since that
+    /// position in the log.
+    pub(super) fn stream(
+        &self,
+        after: Option<u64>,
+        sink: &mut dyn Sink,
+        cancel: &Cancel,
+    ) -> Result<DumpReport> {
         let mut tool = self.tool()?.arg("--stream=xbstream");
+        if let Some(position) = after {
+            tool = tool.arg(format!("--incremental-lsn={position}"));
+        }
         if self.known.tool.version.flavour == Flavour::Mysql {
             // It wants a directory even where it writes nothing into it.
             tool = tool.arg(format!("--target-dir={}", std::env::temp_dir().display()));
@@ -200,7 +267,38 @@ impl Copy<'_> {
         check_said(&dumped.ended)?;
         let facts = watch.finish()?;
         self.check_own(&facts.checkpoints)?;
-        Ok(self.report(&dumped.ended, &facts))
+        let log = self.span(&facts.checkpoints, after)?;
+        Ok(DumpReport { log: log.map(Box::new), ..self.report(&dumped.ended, &facts) })
+    }
+
+    /// Where the copy lies in the log, as it says itself; none where nothing can follow it.
+    fn span(&self, checkpoints: &Notes, after: Option<u64>) -> Result<Option<LogSpan>> {
+        let kind = checkpoints.value("backup_type").unwrap_or_default();
+        let (from, to) = (checkpoints.number("from_lsn"), checkpoints.number("to_lsn"));
+        let expected = if after.is_some() { INCREMENT } else { FULL };
+        if kind != expected || from != Some(after.unwrap_or(0)) {
+            let from = from.map_or_else(|| "?".to_owned(), |from| from.to_string());
+            let text = format!(
+                "the stream is `{}` from LSN {from}, not `{expected}` from LSN {}",
+                kind.escape_debug(),
+                after.unwrap_or(0)
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        let span = |(origin, (from, to)): (&LogOrigin, (u64, u64))| LogSpan {
+            origin: origin.clone(),
+            from,
+            to,
+            parent: None,
+        };
+        let span = self.known.origin.as_ref().zip(from.zip(to)).map(span);
+        match &span {
+            Some(span) if span.to < span.from => {
+                let text = format!("the increment from LSN {} ends before that, at {}", span.from, span.to);
+                Err(Error::new(ErrorKind::Corrupt, text))
+            }
+            _ => Ok(span),
+        }
     }
 
     /// Refuses a copy that stands where the server did not while it was made: these are files of another one, which has
@@ -235,13 +333,17 @@ impl Copy<'_> {
                 exit_status: ended.code(),
             }],
             info: vec![format!(
-                "`{}` {} copied `{}` of {} {}, {} files, up to LSN {}",
+                "`{}` {} copied `{}` of {} {}, {} files, {}up to LSN {}",
                 ended.name,
                 tool.version.text,
                 datadir.display(),
                 version.flavour.name(),
                 version.text,
                 facts.totals.files,
+                match value("from_lsn") {
+                    "0" | "?" => String::new(),
+                    from => format!("what changed from LSN {from} "),
+                },
                 value("to_lsn")
             )],
             warnings: warnings.clone(),

@@ -19,7 +19,8 @@ const OPTION_FILE: &str = "Set `path_to_conf` or `auth_file` in `connect`.";
 const PASSWORD: &str = "Everybody on this host can see it; set `db_password`.";
 const ACTION: &str = "A job makes backups; `restore` prepares and copies them back.";
 const OWN_COMPRESSION: &str = "Set `compression` instead; restores then need no further tool.";
-const NO_INCREMENTS: &str = "This version makes full backups alone.";
+const INCREMENTS: &str =
+    "Set `incremental: {full_every: DAYS}` in the source; what an increment follows is known then.";
 
 /// Keys that cannot be used, with the reason.
 const REFUSED: [(&str, &str); 26] = [
@@ -44,11 +45,11 @@ const REFUSED: [(&str, &str); 26] = [
     ("version", ACTION),
     ("compress", OWN_COMPRESSION),
     ("encrypt", "Encryption of the program's own is not undone by `restore`."),
-    ("incremental", NO_INCREMENTS),
-    ("incremental-lsn", NO_INCREMENTS),
-    ("incremental-basedir", NO_INCREMENTS),
-    ("incremental-dir", NO_INCREMENTS),
-    ("incremental-history-name", NO_INCREMENTS),
+    ("incremental", INCREMENTS),
+    ("incremental-lsn", INCREMENTS),
+    ("incremental-basedir", INCREMENTS),
+    ("incremental-dir", INCREMENTS),
+    ("incremental-history-name", INCREMENTS),
 ];
 
 /// Keys of `innobackupex` that mean nothing to today's programs.
@@ -122,6 +123,12 @@ fn refuse(key: &str, why: &str) -> Error {
 }
 
 impl Keys {
+    /// Whether only some of the databases or tables are copied.
+    pub(super) fn is_part(&self) -> bool {
+        let chooses = |arg: &String| ["--databases", "--tables"].iter().any(|key| arg.starts_with(key));
+        self.args.iter().any(chooses)
+    }
+
     fn take(&mut self, name: &str, value: Option<String>) -> Result<()> {
         match (name, value) {
             // Ours.

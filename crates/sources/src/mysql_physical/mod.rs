@@ -16,7 +16,10 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use nxs_base::naming;
-use nxs_base::ports::source::{Cancel, DumpReport, NoSnapshot, Receiver, Sink, Snapshot, Source, Target};
+use nxs_base::ports::source::{
+    Cancel, DumpReport, LogState, NoSnapshot, Receiver, Sink, Snapshot, Source, Target,
+};
+use nxs_base::record::LogOrigin;
 use nxs_base::spec::{JobKind, PhysicalSource, Prepare};
 use nxs_base::{Error, ErrorKind, Result};
 
@@ -48,6 +51,8 @@ struct Known {
     datadir: PathBuf,
     /// Before the first copy.
     lsn: Option<Lsn>,
+    /// None where no increment can follow a copy.
+    origin: Option<LogOrigin>,
     warnings: Vec<String>,
 }
 
@@ -95,10 +100,12 @@ impl MysqlPhysical {
         let warning = program::check_fits(&tool, &told.version)?;
         let datadir = copy::datadir(&server, &told, self.keys.datadir.as_deref())?;
         let warnings = self.keys.warnings.iter().cloned().chain(warning).collect();
+        let origin = copy::origin(&told, &datadir, &tool, &self.keys);
         Ok(self.known.get_or_init(|| Known {
             server,
             client,
             tool,
+            origin,
             version: told.version,
             datadir,
             lsn: told.lsn,
@@ -122,6 +129,10 @@ impl MysqlPhysical {
 
     fn marker(&self) -> Marker {
         Marker::new(&self.server)
+    }
+
+    fn copy(&self) -> Result<copy::Copy<'_>> {
+        Ok(copy::Copy { known: self.known()?, keys: &self.keys, is_slave: self.spec.is_slave })
     }
 }
 
@@ -161,11 +172,24 @@ impl Source for MysqlPhysical {
     }
 
     fn dump(&self, _target: &Target, sink: &mut dyn Sink, cancel: &Cancel) -> Result<DumpReport> {
-        let known = self.known()?;
-        let copy = copy::Copy { known, keys: &self.keys, is_slave: self.spec.is_slave };
         match &self.spec.prepare {
-            Prepare::OnRestore => copy.stream(sink, cancel),
-            Prepare::In(dir) => copy.prepared(dir.as_ref(), sink, cancel),
+            Prepare::OnRestore => self.copy()?.stream(None, sink, cancel),
+            Prepare::In(dir) => self.copy()?.prepared(dir.as_ref(), sink, cancel),
         }
+    }
+
+    fn log(&self, _target: &Target) -> Result<Option<LogState>> {
+        let known = self.known()?;
+        Ok(known.origin.clone().map(|origin| LogState { origin, at: known.lsn.map(Lsn::current) }))
+    }
+
+    fn dump_after(
+        &self,
+        _target: &Target,
+        position: u64,
+        sink: &mut dyn Sink,
+        cancel: &Cancel,
+    ) -> Result<DumpReport> {
+        self.copy()?.stream(Some(position), sink, cancel)
     }
 }

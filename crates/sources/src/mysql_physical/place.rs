@@ -1,7 +1,7 @@
 //! The way back: a stored copy into an empty data directory, ready for a server to start from it.
 //!
 //! Everything is unpacked and prepared in a directory of its own inside, whose content moves up at the end: a server
-//! never sees half of it.
+//! never sees half of it. Increments are put over it one by one, each from a directory that goes before the next comes.
 
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -19,8 +19,9 @@ use super::stream::{CHECKPOINTS, INFO, Notes};
 use super::{copy, program, unpack};
 use crate::mysql::program::{Flavour, Program, Version};
 
-/// Where the work is done, below the directory.
+/// Where the work is done, below the directory; and where an increment lies meanwhile.
 const WORK: &str = ".nxs-restore";
+const STEP: &str = ".nxs-increment";
 /// The user of servers where nothing else says whose the files are to be.
 const SERVER_USER: &str = "mysql";
 const MAX_NOTE_BYTES: u64 = 64 << 10;
@@ -54,24 +55,46 @@ impl DataDir {
         }
     }
 
-    fn fill(&self, plain: &mut dyn Read, tool: &Program, cancel: &Cancel) -> Result<()> {
+    fn fill<'p>(
+        &self,
+        parts: usize,
+        open: &mut dyn FnMut(usize) -> Result<Box<dyn Read + 'p>>,
+        tool: &Program,
+        cancel: &Cancel,
+    ) -> Result<()> {
         let top = Root::open(&self.dir)?;
         let work = top.below(WORK.as_bytes(), true)?;
-        unpack::unpack(plain, &work, cancel)?;
+        unpack::unpack(&mut open(0)?, &work, cancel)?;
         let path = self.dir.join(WORK);
         check_links(&work)?;
         let checkpoints = note(&path, CHECKPOINTS)?;
         check_tool(tool, &note(&path, INFO)?)?;
         match checkpoints.value("backup_type") {
             // Made ready before it was stored.
-            Some("full-prepared") => {}
+            Some("full-prepared") if parts == 1 => {}
+            Some(copy::FULL) => prepare(tool, &path, None, parts > 1, cancel)?,
             // Of MariaDB, that is ready; of Percona, halfway. Doing it again harms neither.
-            Some("full-backuped" | "log-applied") => prepare(tool, &path, cancel)?,
+            Some("log-applied") if parts == 1 => prepare(tool, &path, None, false, cancel)?,
             other => {
                 let text = format!("this is no full backup, but `{}`", other.unwrap_or("?").escape_debug());
-                return Err(Error::new(ErrorKind::Unsupported, text)
-                    .with_hint("Take it with --stdout, and prepare it over the full one by hand."));
+                return Err(Error::new(ErrorKind::Unsupported, text).with_hint(
+                    "An increment is put over the full one that it follows: `RESTORE.md` says how.",
+                ));
             }
+        }
+        let mut at = checkpoints.number("to_lsn");
+        for part in 1..parts {
+            let step = self.dir.join(STEP);
+            let unpacked = top.below(STEP.as_bytes(), true)?;
+            unpack::unpack(&mut open(part)?, &unpacked, cancel)?;
+            check_links(&unpacked)?;
+            let checkpoints = note(&step, CHECKPOINTS)?;
+            check_follows(&checkpoints, at)?;
+            check_tool(tool, &note(&step, INFO)?)?;
+            prepare(tool, &path, Some(&step), part + 1 < parts, cancel)?;
+            at = checkpoints.number("to_lsn");
+            std::fs::remove_dir_all(&step)
+                .map_err(|e| Error::io(format!("cannot remove `{}`", step.display()), e))?;
         }
         let names = safe::list(&work)?;
         for name in names {
@@ -92,11 +115,25 @@ impl Receiver for DataDir {
     }
 
     fn receive(&self, plain: &mut dyn Read, cancel: &Cancel) -> Result<()> {
+        let mut plain = Some(plain);
+        let mut open = |_| {
+            let plain = plain.take().ok_or_else(|| Error::new(ErrorKind::Other, "it was read already"))?;
+            Ok(Box::new(plain) as Box<dyn Read + '_>)
+        };
+        self.receive_chain(1, &mut open, cancel)
+    }
+
+    fn receive_chain<'p>(
+        &self,
+        parts: usize,
+        open: &mut dyn FnMut(usize) -> Result<Box<dyn Read + 'p>>,
+        cancel: &Cancel,
+    ) -> Result<()> {
         let was_there = self.is_there()?;
         let tool = self.tool()?;
         let owner = owner(&self.dir, was_there)?;
         fsx::create_dir_all(&self.dir, 0o700)?;
-        let filled = self.fill(plain, &tool, cancel).and_then(|()| {
+        let filled = self.fill(parts, open, &tool, cancel).and_then(|()| {
             let top = Root::open(&self.dir)?;
             if let Some(owner) = owner {
                 give(&top, b"", owner)?;
@@ -125,11 +162,42 @@ fn clear(dir: &Path, was_there: bool) {
     }
 }
 
-/// Makes an unpacked copy consistent.
-pub(super) fn prepare(tool: &Program, dir: &Path, cancel: &Cancel) -> Result<()> {
-    let command = Tool::new(&tool.path).args(["--no-defaults", "--prepare"]);
-    let ended = copy::run(command.arg(format!("--target-dir={}", dir.display())), cancel)?;
+/// Makes an unpacked copy consistent, with the increment in `over` if there is one. `goes_on`: another one follows.
+pub(super) fn prepare(
+    tool: &Program,
+    dir: &Path,
+    over: Option<&Path>,
+    goes_on: bool,
+    cancel: &Cancel,
+) -> Result<()> {
+    let mut command = Tool::new(&tool.path).args(["--no-defaults", "--prepare"]);
+    // Of MariaDB, a copy that was prepared takes increments all the same.
+    if goes_on && tool.version.flavour == Flavour::Mysql {
+        command = command.arg("--apply-log-only");
+    }
+    command = command.arg(format!("--target-dir={}", dir.display()));
+    if let Some(over) = over {
+        command = command.arg(format!("--incremental-dir={}", over.display()));
+    }
+    let ended = copy::run(command, cancel)?;
     copy::check_said(&ended)
+}
+
+/// Refuses an increment that does not follow what ends at this position.
+fn check_follows(checkpoints: &Notes, at: Option<u64>) -> Result<()> {
+    let kind = checkpoints.value("backup_type").unwrap_or("?");
+    let from = checkpoints.number("from_lsn");
+    if kind == copy::INCREMENT && from.is_some() && from == at {
+        return Ok(());
+    }
+    let shown = |lsn: Option<u64>| lsn.map_or_else(|| "?".to_owned(), |lsn| lsn.to_string());
+    let text = format!(
+        "what follows is `{}` from LSN {}, not an increment from {}",
+        kind.escape_debug(),
+        shown(from),
+        shown(at)
+    );
+    Err(Error::new(ErrorKind::Corrupt, text))
 }
 
 /// One of the notes that the program leaves beside the files.
