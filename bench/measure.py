@@ -13,10 +13,11 @@ from pathlib import Path
 
 from databases import Databases
 from increments import Increments
+from storages import Storages
 from tools import CONFIG, MIB, STORE, Run, Table, calls, pairs
 
 
-class Bench(Increments, Databases):
+class Bench(Increments, Databases, Storages):
     def __init__(self, options):
         self.bin = options.bin
         self.tools = Path(options.tools)

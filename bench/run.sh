@@ -3,11 +3,12 @@
 #
 #   bench/run.sh [NAME...]     names: gzip zstd cold restore one-file memory big increment increment-million
 #                              increment-sim increment-restore increment-file increment-rename databases
-#                              (none: all these) year
+#                              scp (none: all these) year
 #
 # NXS_BENCH_DIR    where trees and archives lie; kept (default: a new directory in /var/tmp, removed at the end)
 # NXS_BENCH_PAIRS  pairs of every measurement (default 5)
 # NXS_BENCH_YEAR   settings of `year`: --files N --dirs N --days N --first DATE
+# NXS_BENCH_BYTES  size of the file that storages get (default 1 GiB)
 # NXS_BENCH_BIN    measure this program instead of the one that is built
 #
 # As root, archives and restored trees lie on a tmpfs as well, and caches can be dropped. See bench/README.md.
@@ -27,6 +28,10 @@ install_tools() {
     command -v mariadb-backup > /dev/null || missing+=(mariadb-backup)
     command -v pg_basebackup > /dev/null || missing+=(postgresql)
   esac
+  case " ${names[*]} " in *" scp "*)
+    [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
+    command -v sftp > /dev/null || missing+=(openssh-client)
+  esac
   [ ${#missing[@]} = 0 ] && return
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"
 }
@@ -41,10 +46,10 @@ make_tree() {
 
 names=("$@")
 [ ${#names[@]} = 0 ] && names=(gzip zstd cold restore one-file memory big increment increment-million
-  increment-sim increment-restore increment-file increment-rename databases)
+  increment-sim increment-restore increment-file increment-rename databases scp)
 for name in "${names[@]}"; do
   case $name in
-    gzip | zstd | cold | restore | one-file | memory | big | year | databases) ;;
+    gzip | zstd | cold | restore | one-file | memory | big | year | databases | scp) ;;
     increment | increment-million | increment-sim | increment-restore | increment-file | increment-rename) ;;
     *) echo "unknown benchmark: $name" >&2; exit 2 ;;
   esac

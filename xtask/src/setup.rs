@@ -33,6 +33,10 @@ const NEEDED: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("pkill", "procps"),
     ("vsftpd", "vsftpd"),
+    ("sshd", "openssh-server"),
+    ("sftp", "openssh-client"),
+    ("ssh-agent", "openssh-client"),
+    ("unshare", "util-linux"),
 ];
 
 /// FTP servers that Debian does not install beside another one: they are unpacked below the fixtures.

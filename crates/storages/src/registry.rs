@@ -12,6 +12,7 @@ use nxs_base::{Error, ErrorKind, Result};
 
 use crate::ftp::FtpServer;
 use crate::local::LocalStorage;
+use crate::scp::ScpServer;
 use crate::throttle::Throttled;
 use crate::tree::retry::Retry;
 use crate::tree::{FileServer, Tree};
@@ -31,8 +32,8 @@ pub fn open(spec: &StorageSpec, resolve: Resolve) -> Result<Arc<dyn Storage>> {
             Arc::new(LocalStorage::open(&spec.name, PathBuf::from(&spec.backup_dir))?)
         }
         StorageSettings::Ftp(settings) => tree(spec, FtpServer::new(spec, settings, resolve)?),
-        StorageSettings::Scp(_)
-        | StorageSettings::Smb(_)
+        StorageSettings::Scp(settings) => tree(spec, ScpServer::new(spec, settings, resolve)),
+        StorageSettings::Smb(_)
         | StorageSettings::Nfs(_)
         | StorageSettings::Webdav(_)
         | StorageSettings::S3(_) => {

@@ -9,7 +9,7 @@ const ARCHIVE: &str = "backup/shop/daily/shop_2026-11-20_03-00.tar.gz";
 /// What this build says of a remote storage as `generate` writes it: with an empty host.
 fn refusal(kind: StorageKind) -> String {
     match kind {
-        StorageKind::Ftp => "storage `ftp` has no `host`".into(),
+        StorageKind::Ftp | StorageKind::Scp => format!("storage `{}` has no `host`", kind.name()),
         kind => format!("storage `{}`: this build does not have it yet", kind.name()),
     }
 }

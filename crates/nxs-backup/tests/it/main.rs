@@ -16,6 +16,8 @@ mod places;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod ssh;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod test_config;

@@ -11,6 +11,7 @@ pub mod postgres;
 mod process;
 mod proxy;
 pub mod redis;
+mod ssh;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 pub use ftp::{FtpKind, FtpOptions, FtpServer, Tls};
 pub use process::Process;
 pub use proxy::{Proxy, Trouble};
+pub use ssh::{SshAgent, SshOptions, SshServer};
 
 /// User and group as which servers of files touch what they serve.
 pub const NOBODY: u32 = 65534;
