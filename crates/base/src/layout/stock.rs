@@ -11,8 +11,8 @@ pub struct Feed {
     naming: Naming,
     /// The same for what belongs to a whole server (`@users`), and takes no name.
     of_server: &'static str,
-    /// What has to be done before.
-    pub before: &'static str,
+    before: &'static str,
+    before_of_server: &'static str,
 }
 
 /// How a client is told the database.
@@ -27,6 +27,11 @@ enum Naming {
 }
 
 impl Feed {
+    /// What has to be done before.
+    pub fn before(&self, root: &str) -> &'static str {
+        if root.starts_with('@') { self.before_of_server } else { self.before }
+    }
+
     /// The command that takes the plain dump of the database `root`. What belongs to a whole server (`@users`) goes into
     /// no database.
     pub fn command(&self, root: &str) -> String {
@@ -75,6 +80,8 @@ pub const START_FROM_IT: &str = "Then stop the server, empty its data directory,
      mariadb-backup --copy-back --target-dir=/tmp/restore --datadir=/var/lib/mysql &&\n\
      chown -R mysql:mysql /var/lib/mysql\n```\n\nFor MySQL: `xbstream` and `xtrabackup`, of the version of the server.";
 
+const GLOBALS: &str = "Before the databases. Roles that are there already are altered; that they cannot be made again does no harm.";
+
 /// None for archives that `tar` unpacks, and for those that nobody here knows.
 pub fn feed(extension: &str) -> Option<Feed> {
     match extension {
@@ -84,6 +91,8 @@ pub fn feed(extension: &str) -> Option<Feed> {
             of_server: "mariadb --default-character-set=utf8mb4",
             before: "The database must exist (`CREATE DATABASE`); what it holds of the same names is replaced. `mysql` \
                      does as well as `mariadb`.",
+            before_of_server: "After the databases: rights on tables and routines need them to be there. Accounts that are \
+                     there already keep their passwords, and get what they lack of these rights.",
         }),
         "pgdump.sql" | "pgdump" => Some(Feed {
             client: "psql -X -v ON_ERROR_STOP=1 -d",
@@ -92,6 +101,7 @@ pub fn feed(extension: &str) -> Option<Feed> {
             before: "The database must exist and be empty; the first line of the dump tells how it was made. The roles that \
                      own its tables must exist: those of `@globals` go first, and what that says of roles that are there \
                      already does no harm.",
+            before_of_server: GLOBALS,
         }),
         "pgdump.custom" => Some(Feed {
             client: "pg_restore --exit-on-error -d",
@@ -99,6 +109,7 @@ pub fn feed(extension: &str) -> Option<Feed> {
             of_server: "pg_restore -d postgres",
             before: "The database must exist and be empty (`pg_restore --create -d postgres` makes it, under its own name). \
                      The roles that own its tables must exist: those of `@globals` go first.",
+            before_of_server: GLOBALS,
         }),
         "mongodump" => Some(Feed {
             client: "mongorestore --archive",
@@ -107,6 +118,7 @@ pub fn feed(extension: &str) -> Option<Feed> {
             before: "It goes to where it was, on the server that `--host` names; `--nsFrom` and `--nsTo` lead elsewhere, \
                      `--drop` replaces what is there. Files of version 2 hold bare documents: for them \
                      `mongorestore --db DATABASE --collection NAME -`.",
+            before_of_server: "",
         }),
         _ => None,
     }

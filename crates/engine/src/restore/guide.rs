@@ -114,7 +114,7 @@ fn push_line(page: &mut String, line: &GuideLine, fetch: Fetch<'_>) {
         [key] if let Some(feed) = feed_of(key) => format!(
             "Newest: {}{state}. {}\n\n```sh\n{} {} | {}\n```\n",
             line.when,
-            feed.before,
+            feed.before(&line.root),
             decompress(key),
             quote(key),
             feed.command(&line.root)
