@@ -1,5 +1,5 @@
 //! Brings from Debian packages what the tests need beyond the Rust toolchain: the stock tools that backups are
-//! restored with, real servers of storages, and the tree of a real web project. Does nothing, and needs no network, when all is there.
+//! restored with, real servers, and the trees of real projects. Does nothing, and needs no network, when all is there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("sftp", "openssh-client"),
     ("ssh-agent", "openssh-client"),
     ("unshare", "util-linux"),
+    ("strace", "strace"),
+    ("php", "php-cli"),
+    ("/usr/lib/php/20220829/mysqli.so", "php-mysql"),
 ];
 
 /// FTP servers that Debian does not install beside another one: they are unpacked below the fixtures.
@@ -61,10 +64,15 @@ const LIBRARIES: [(&str, &str); 4] = [
 /// The package whose files are the web project that the end-to-end test backs up. It is unpacked, never installed.
 const SITE: &str = "wordpress";
 
+/// What Zabbix is installed with, for databases to be filled with.
+const ZABBIX: &str = "zabbix";
+const SCRIPTS: [&str; 2] = ["zabbix-server-mysql", "zabbix-server-pgsql"];
+
 /// Installs what is missing.
 pub(crate) fn install() -> Result<(), String> {
     programs()?;
     unpacked(SITE, &[SITE])?;
+    unpacked(ZABBIX, &SCRIPTS)?;
     unpacked(FTPD, &UNPACKED)
 }
 
